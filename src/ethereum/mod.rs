@@ -1,0 +1,1 @@
+//! The method table, block references, raw transactions and presets of chains.

@@ -1,0 +1,15 @@
+//! Outrigger keeps Ethereum reads true and transactions moving while a provider, a region or a
+//! whole cloud fails.
+//!
+//! `ARCHITECTURE.md` tells the problem, the floors of the house and the way of one read.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+// floor 0
+pub mod config;
+pub mod ethereum;
+pub mod jsonrpc;
+// floor 1
+pub mod policy;
+// floor 2
+pub mod upstream;

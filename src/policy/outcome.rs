@@ -1,0 +1,133 @@
+//! The typed verdict on one attempt. It is made once, by [`classify`](super::classify); health,
+//! retry, metrics and logs only read it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What one attempt came to. The names are those of the field's own error vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each name says it; `classify` documents the rules
+pub enum Class {
+    Ok,
+    RateLimited,
+    QuotaExhausted,
+    Unauthorized,
+    GeoBlocked,
+    MethodUnsupported,
+    ExecutionReverted,
+    ExecutionFailed,
+    InvalidParams,
+    InvalidRequest,
+    ParseError,
+    MissingDataArchive,
+    BlockNotFound,
+    AheadOfHead,
+    TxNotFound,
+    RangeTooLarge,
+    ResponseTooLarge,
+    RequestTooLarge,
+    BatchTooLarge,
+    BatchUnsupported,
+    TimeoutUpstream,
+    ExecutionTimeout,
+    Overloaded,
+    InternalError,
+    Syncing,
+    TxAlreadyKnown,
+    TxNonceTooLow,
+    TxNonceTooHigh,
+    TxReplacementUnderpriced,
+    TxUnderpriced,
+    TxInsufficientFunds,
+    TxIntrinsicGas,
+    TxGasLimit,
+    TxFeeCap,
+    TxWrongChain,
+    TxInvalid,
+    TxSenderNotEoa,
+    TxPoolFull,
+    TxTypeUnsupported,
+    TxOversized,
+    TxPolicy,
+    TxSyncTimeout,
+    FilterNotFound,
+    SubscriptionUnsupported,
+    NotJson,
+    EmptyBody,
+    BadJson,
+    BadEnvelope,
+    WrongId,
+    WrongChain,
+    SilentWrong,
+    ConnectionError,
+    Unknown,
+}
+
+/// Why an attempt has no HTTP answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The name does not resolve, or the resolver does not answer.
+    Dns,
+    /// Nobody listens.
+    Refused,
+    /// No route, network down.
+    Unreachable,
+    /// The connection was not made within the connect timeout.
+    ConnectTimeout,
+    /// The TLS handshake failed: expired, wrong name, unknown authority, protocol.
+    Tls,
+    /// The connection was reset or closed before the whole answer came.
+    Reset,
+    /// What came is not HTTP, or breaks its rules.
+    Protocol,
+    /// HTTP/2: the server goes away or refused the stream; it has not worked on the request.
+    GoAway,
+    /// The answer did not come, or not to its end, within the attempt's time.
+    Timeout,
+    /// The answer is larger than the configured bound.
+    TooLarge,
+    /// Every connection to this backend is in use and none came free in time.
+    PoolExhausted,
+}
+
+/// What the client is told when this outcome is the one that answers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Told {
+    /// The backend's result or error, byte for byte.
+    Pass,
+    /// The backend's message and data under this code.
+    PassAs(i64),
+    /// Our own words: the backend's could mislead, or hold its address or key.
+    Map {
+        /// JSON-RPC error code.
+        code: i64,
+        /// One sentence, free of anything a backend said.
+        message: Cow<'static, str>,
+    },
+    /// Success with the transaction's hash, computed here from the bytes.
+    TransactionHash,
+}
+
+/// The verdict: what it was, what may be done next, and what the client hears if nothing better comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it was.
+    pub class: Class,
+    /// Trying the same backend again makes sense.
+    pub retry_here: bool,
+    /// Trying another backend makes sense.
+    pub retry_elsewhere: bool,
+    /// Counts against the backend's health.
+    pub hurts_health: bool,
+    /// Leave the backend alone for this long (class default; a known reset time is better).
+    pub cool_down: Option<Duration>,
+    /// The backend's own word on when to come back: `Retry-After`, backoff data or text.
+    pub retry_after: Option<Duration>,
+    /// The largest block range the backend says it takes, in blocks, where the text names one.
+    pub range_limit_blocks: Option<u64>,
+    /// What the client hears.
+    pub told: Told,
+}
