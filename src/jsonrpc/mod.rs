@@ -2,5 +2,9 @@
 
 mod error;
 pub mod reply;
+mod request;
+mod response;
 
 pub use error::{ErrorObject, code};
+pub use request::{Id, Item, Limits, Packet, Rejected, Request, parse};
+pub use response::{write_call, write_error, write_result};
