@@ -2,6 +2,19 @@
 //! come out. No clock, no I/O, no task, no lock.
 
 pub mod classify;
+mod domain;
+mod fleet;
+mod flight;
+mod health;
 mod outcome;
+mod rank;
+mod timestamp;
 
+pub use domain::{DomainKind, DomainLabels};
+pub use fleet::{
+    BACKENDS_MAX, Backend, BackendIndex, BackendSet, BackendSpec, Cooling, Fleet, Identity, Need, Tier,
+};
+pub use flight::{Event, Flight, Plan, Repeat, Step};
+pub use health::Health;
 pub use outcome::{Class, Failure, Outcome, Told};
+pub use timestamp::Timestamp;

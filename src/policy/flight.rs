@@ -1,0 +1,656 @@
+//! One request's life: whom to ask, when to ask another one as well, when to give up.
+//!
+//! A state machine without a clock: it is told what happened and when, and says what to do next.
+//! Under tokio `gateway::forward` drives it, in a drill a virtual clock does.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::fleet::{Attempted, BackendIndex, BackendSet, Fleet, Need};
+use super::{Outcome, Timestamp};
+
+/// What repeating a request may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Nothing: it may even run at two backends at once.
+    Freely,
+    /// Nothing when one follows the other (a signed transaction is the same one everywhere), but it is
+    /// not worth asking two at once.
+    InTurn,
+    /// Something: it is sent again only if no byte of it can have reached a backend.
+    IfUnsent,
+}
+
+/// What is fixed about a request before its first attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// What the answering backend must be able to do.
+    pub need: Need,
+    /// When the client is answered at the latest.
+    pub deadline: Timestamp,
+    /// What repeating it may do.
+    pub repeat: Repeat,
+    /// Attempts in all, the first one included.
+    pub attempts_max: u32,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The request came.
+    Start,
+    /// The time named by the last step has come.
+    Timer,
+    /// An attempt ended.
+    Ended {
+        /// Whose.
+        backend: BackendIndex,
+        /// What it came to. For several items at once: the worst of those that need another backend,
+        /// or what the last one came to.
+        outcome: &'a Outcome,
+        /// Bytes of the request may have reached the backend.
+        sent: bool,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send the request to this backend, then come back with [`Event::Timer`] at `wake`.
+    Send {
+        /// Whom to ask.
+        backend: BackendIndex,
+        /// When to come back if nothing has happened.
+        wake: Timestamp,
+    },
+    /// Nothing but waiting until then.
+    Wait {
+        /// When to come back if nothing has happened.
+        wake: Timestamp,
+    },
+    /// The outcome just reported answers the request.
+    Answer,
+    /// Nobody is left to ask, or the deadline has come: answer with the most informative outcome.
+    GiveUp,
+}
+
+/// A silent backend is doubted after this many times its usual latency.
+const HEDGE_LATENCY_FACTOR: u32 = 3;
+/// Never earlier than this: below it jitter alone would hedge.
+const HEDGE_DELAY_MIN: Duration = Duration::from_millis(50);
+/// Never later than this: a person notices.
+const HEDGE_DELAY_MAX: Duration = Duration::from_millis(250);
+/// Without budget for a hedge, or where hedging is not allowed, the next backend is asked after this.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Pause before the same backend is asked once more.
+const SAME_BACKEND_PAUSE: Duration = Duration::from_millis(200);
+/// Attempts of one request that may be under way together.
+const FLYING_MAX: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Flying {
+    backend: BackendIndex,
+    since: Timestamp,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Flight {
+    plan: Plan,
+    tried: BackendSet,
+    flying: [Option<Flying>; FLYING_MAX],
+    attempts: u32,
+    hedged: bool,
+    /// Whom to ask once more, and from when on.
+    again: Option<(BackendIndex, Timestamp)>,
+    repeated_here: bool,
+    may_repeat: bool,
+    over: bool,
+}
+
+impl Flight {
+    /// A flight that has not started.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            tried: BackendSet::default(),
+            flying: [None; FLYING_MAX],
+            attempts: 0,
+            hedged: false,
+            again: None,
+            repeated_here: false,
+            may_repeat: true,
+            over: false,
+        }
+    }
+
+    /// Attempts made so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Takes what happened and says what is to be done. After [`Step::Answer`] or [`Step::GiveUp`]
+    /// every attempt still under way has been booked as cancelled, and the flight is over.
+    pub fn on(&mut self, now: Timestamp, event: Event<'_>, fleet: &mut Fleet, rng: &mut impl Rng) -> Step {
+        if self.over {
+            return Step::GiveUp;
+        }
+        match event {
+            Event::Start => {
+                fleet.hedges.earn();
+                self.launch(now, fleet, rng)
+            }
+            Event::Ended { backend, outcome, sent } => {
+                self.land(now, backend, outcome, fleet);
+                if !outcome.retry_elsewhere && !outcome.retry_here {
+                    return self.end(now, fleet, Step::Answer);
+                }
+                if self.plan.repeat == Repeat::IfUnsent && sent {
+                    self.may_repeat = false;
+                }
+                if outcome.retry_here && !self.repeated_here && self.again.is_none() {
+                    self.again = Some((backend, now + SAME_BACKEND_PAUSE));
+                }
+                self.launch(now, fleet, rng)
+            }
+            Event::Timer => {
+                if now >= self.plan.deadline {
+                    return self.end(now, fleet, Step::GiveUp);
+                }
+                let again_is_due = self.again.is_some_and(|(_, from)| from <= now);
+                if again_is_due || self.doubts_are_due(now, fleet) {
+                    self.launch(now, fleet, rng)
+                } else {
+                    self.wait(now, fleet)
+                }
+            }
+        }
+    }
+
+    /// The client went away: attempts under way say nothing of their backends.
+    pub fn abandon(&mut self, fleet: &mut Fleet) {
+        for flying in self.flying.iter_mut().filter_map(Option::take) {
+            fleet.abandoned(flying.backend);
+        }
+        self.over = true;
+    }
+
+    fn launch(&mut self, now: Timestamp, fleet: &mut Fleet, rng: &mut impl Rng) -> Step {
+        if now >= self.plan.deadline {
+            return self.end(now, fleet, Step::GiveUp);
+        }
+        let free = self.flying.iter().position(Option::is_none);
+        let allowed = self.may_repeat && self.attempts < self.plan.attempts_max;
+        if let Some(slot) = free.filter(|_| allowed)
+            && let Some(backend) = self.candidate(now, fleet, rng)
+        {
+            self.tried.insert(backend);
+            self.flying[slot] = Some(Flying { backend, since: now });
+            self.attempts += 1;
+            fleet.started(backend);
+            return Step::Send { backend, wake: self.doubt_at(now, backend, now, fleet) };
+        }
+        if self.is_flying() || (allowed && self.again.is_some()) {
+            return self.wait(now, fleet);
+        }
+        self.end(now, fleet, Step::GiveUp)
+    }
+
+    /// Somebody untried first; then, once, the backend that asked for a moment's patience.
+    fn candidate(&mut self, now: Timestamp, fleet: &mut Fleet, rng: &mut impl Rng) -> Option<BackendIndex> {
+        if let Some(fresh) = fleet.choose(now, &self.plan.need, self.tried, rng) {
+            return Some(fresh);
+        }
+        let (backend, _) = self.again.filter(|(_, from)| *from <= now)?;
+        self.again = None;
+        self.repeated_here = true;
+        Some(backend)
+    }
+
+    fn land(&mut self, now: Timestamp, backend: BackendIndex, outcome: &Outcome, fleet: &mut Fleet) {
+        let slot = self.flying.iter_mut().find(|f| f.is_some_and(|f| f.backend == backend));
+        if let Some(flying) = slot.and_then(Option::take) {
+            let took = now.since(flying.since);
+            fleet.finished(now, Attempted { backend, need: self.plan.need, took }, outcome);
+        }
+    }
+
+    /// Whether the attempts under way have been silent for long enough to ask somebody else too.
+    fn doubts_are_due(&mut self, now: Timestamp, fleet: &mut Fleet) -> bool {
+        let Some(youngest) = self.youngest() else { return true };
+        let silent = now.since(youngest.since);
+        if self.plan.repeat == Repeat::IfUnsent {
+            return false;
+        }
+        if self.plan.repeat == Repeat::Freely
+            && !self.hedged
+            && silent >= hedge_delay(now, &self.plan.need, youngest.backend, fleet)
+            && fleet.hedges.spend()
+        {
+            self.hedged = true;
+            return true;
+        }
+        silent >= PATIENCE
+    }
+
+    fn wait(&self, now: Timestamp, fleet: &Fleet) -> Step {
+        let doubt = match self.youngest() {
+            Some(youngest) => self.doubt_at(now, youngest.backend, youngest.since, fleet),
+            None => Timestamp::NEVER,
+        };
+        let again = self.again.map(|(_, from)| from).filter(|from| *from > now).unwrap_or(Timestamp::NEVER);
+        Step::Wait { wake: doubt.min(again).min(self.plan.deadline) }
+    }
+
+    /// When an attempt that started at `since` has been silent for too long.
+    fn doubt_at(&self, now: Timestamp, backend: BackendIndex, since: Timestamp, fleet: &Fleet) -> Timestamp {
+        let due = |delay| Some(since + delay).filter(|at| *at > now);
+        let hedge = (self.plan.repeat == Repeat::Freely && !self.hedged)
+            .then(|| due(hedge_delay(now, &self.plan.need, backend, fleet)))
+            .flatten();
+        let patience = (self.plan.repeat != Repeat::IfUnsent).then(|| due(PATIENCE)).flatten();
+        hedge.or(patience).unwrap_or(Timestamp::NEVER).min(self.plan.deadline)
+    }
+
+    fn youngest(&self) -> Option<Flying> {
+        self.flying.iter().flatten().max_by_key(|f| f.since).copied()
+    }
+
+    fn is_flying(&self) -> bool {
+        self.flying.iter().any(Option::is_some)
+    }
+
+    fn end(&mut self, now: Timestamp, fleet: &mut Fleet, step: Step) -> Step {
+        for flying in self.flying.iter_mut().filter_map(Option::take) {
+            let took = now.since(flying.since);
+            fleet.cancelled(now, Attempted { backend: flying.backend, need: self.plan.need, took });
+        }
+        self.over = true;
+        step
+    }
+}
+
+fn hedge_delay(now: Timestamp, need: &Need, backend: BackendIndex, fleet: &Fleet) -> Duration {
+    let usual = fleet.backend(backend).health(need.class).latency(now);
+    (usual * HEDGE_LATENCY_FACTOR).clamp(HEDGE_DELAY_MIN, HEDGE_DELAY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::super::fleet::{BackendSpec, Identity, Tier};
+    use super::super::{Class, DomainKind, DomainLabels, Told};
+    use super::*;
+    use crate::ethereum::MethodClass;
+
+    const NEED: Need = Need { class: MethodClass::State, method: Some(3), submits: false };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    fn spec(name: &str, tier: Tier, cloud: &str) -> BackendSpec {
+        let labels = DomainLabels::new().with(DomainKind::Cloud, cloud);
+        BackendSpec { name: name.into(), tier, private: false, labels }
+    }
+
+    fn fleet(specs: &[(&str, Tier, &str)]) -> Fleet {
+        let mut fleet = Fleet::new(specs.iter().map(|(n, t, c)| spec(n, *t, c)).collect());
+        for (name, ..) in specs {
+            fleet.set_identity(fleet.find(name).unwrap(), Identity::Confirmed);
+        }
+        fleet
+    }
+
+    fn three_clouds() -> Fleet {
+        fleet(&[
+            ("a", Tier::Primary, "aws"),
+            ("a2", Tier::Primary, "aws"),
+            ("g", Tier::Primary, "gcp"),
+            ("m", Tier::Backup, "metal"),
+        ])
+    }
+
+    fn outcome(class: Class) -> Outcome {
+        let ok = matches!(class, Class::Ok | Class::ExecutionReverted);
+        Outcome {
+            class,
+            retry_here: class == Class::BlockNotFound,
+            retry_elsewhere: !ok,
+            hurts_health: !ok && !matches!(class, Class::RateLimited | Class::BlockNotFound),
+            cool_down: None,
+            retry_after: None,
+            range_limit_blocks: None,
+            told: Told::Pass,
+        }
+    }
+
+    fn plan(repeat: Repeat) -> Plan {
+        Plan { need: NEED, deadline: at(10_000), repeat, attempts_max: 64 }
+    }
+
+    fn rng() -> SmallRng {
+        SmallRng::seed_from_u64(7)
+    }
+
+    fn sent_to(step: Step, fleet: &Fleet) -> (String, Timestamp) {
+        match step {
+            Step::Send { backend, wake } => (fleet.backend(backend).spec().name.to_string(), wake),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Runs a request whose every attempt ends at once with what `answer` says; gives the names asked.
+    fn asked(fleet: &mut Fleet, plan: Plan, answer: impl Fn(&str) -> Class) -> (Vec<String>, Step) {
+        let (mut flight, mut names, mut rng) = (Flight::new(plan), Vec::new(), rng());
+        let mut now = at(0);
+        let mut step = flight.on(now, Event::Start, fleet, &mut rng);
+        loop {
+            step = match step {
+                Step::Send { backend, .. } => {
+                    let name = fleet.backend(backend).spec().name.to_string();
+                    let outcome = outcome(answer(&name));
+                    names.push(name);
+                    flight.on(now, Event::Ended { backend, outcome: &outcome, sent: true }, fleet, &mut rng)
+                }
+                Step::Wait { wake } => {
+                    now = wake;
+                    flight.on(now, Event::Timer, fleet, &mut rng)
+                }
+                end => return (names, end),
+            };
+        }
+    }
+
+    #[test]
+    fn r9_a_primary_that_answers_in_time_is_asked_alone() {
+        let mut fleet = three_clouds();
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::Ok);
+        assert_eq!((names.len(), end), (1, Step::Answer));
+    }
+
+    #[test]
+    fn the_next_attempt_goes_to_another_failure_domain_and_nobody_is_asked_twice() {
+        let mut fleet = three_clouds();
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
+        assert_eq!(names, ["a", "g", "a2", "m"]);
+        assert_eq!(end, Step::GiveUp);
+    }
+
+    #[test]
+    fn r3_a_revert_is_an_answer() {
+        let mut fleet = three_clouds();
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::ExecutionReverted);
+        assert_eq!((names.len(), end), (1, Step::Answer));
+        assert_eq!(fleet.iter().map(|(_, b)| b.totals().1).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn r9_a_silent_backend_is_hedged_once_to_another_domain_and_the_loser_is_booked() {
+        let (mut fleet, mut rng) = (three_clouds(), rng());
+        let mut flight = Flight::new(plan(Repeat::Freely));
+        let (first, wake) = sent_to(flight.on(at(0), Event::Start, &mut fleet, &mut rng), &fleet);
+        assert!(wake <= at(250), "{wake:?}");
+        let (second, _) = sent_to(flight.on(wake, Event::Timer, &mut fleet, &mut rng), &fleet);
+        assert_eq!((first.as_str(), second.as_str()), ("a", "g"));
+        let winner = fleet.find("g").unwrap();
+        let ok = outcome(Class::Ok);
+        let event = Event::Ended { backend: winner, outcome: &ok, sent: true };
+        assert_eq!(flight.on(at(700), event, &mut fleet, &mut rng), Step::Answer);
+        let loser = fleet.backend(fleet.find("a").unwrap());
+        assert_eq!(loser.in_flight(), 0);
+        assert!(loser.health(NEED.class).latency(at(700)) >= Duration::from_millis(700));
+        assert_eq!(loser.totals().1, 0, "it was cancelled, it did not fail");
+    }
+
+    #[test]
+    fn a_backend_that_hangs_for_ever_loses_its_place() {
+        let (mut fleet, mut rng) = (three_clouds(), rng());
+        for request in 0..3u64 {
+            let start = at(request * 1000);
+            let mut flight = Flight::new(Plan { deadline: start + SECOND * 10, ..plan(Repeat::Freely) });
+            let mut step = flight.on(start, Event::Start, &mut fleet, &mut rng);
+            let mut now = start;
+            loop {
+                let Step::Send { backend, wake } = step else { break };
+                if &*fleet.backend(backend).spec().name == "a" {
+                    now = wake;
+                    step = flight.on(now, Event::Timer, &mut fleet, &mut rng);
+                } else {
+                    let ok = outcome(Class::Ok);
+                    now = now + Duration::from_millis(5);
+                    step = flight.on(
+                        now,
+                        Event::Ended { backend, outcome: &ok, sent: true },
+                        &mut fleet,
+                        &mut rng,
+                    );
+                }
+            }
+        }
+        let (names, _) =
+            asked(&mut fleet, Plan { deadline: at(60_000), ..plan(Repeat::Freely) }, |_| Class::Ok);
+        assert_ne!(names[0], "a");
+    }
+
+    #[test]
+    fn r14_backups_serve_only_when_no_primary_can_and_file_order_does_not_matter() {
+        let mut fleet = fleet(&[("b", Tier::Backup, "metal"), ("p", Tier::Primary, "aws")]);
+        assert_eq!(asked(&mut fleet, plan(Repeat::Freely), |_| Class::Ok).0, ["p"]);
+        let p_is_down = |name: &str| if name == "p" { Class::ConnectionError } else { Class::Ok };
+        assert_eq!(asked(&mut fleet, plan(Repeat::Freely), p_is_down).0, ["p", "b"]);
+        for _ in 0..10 {
+            asked(&mut fleet, plan(Repeat::Freely), p_is_down);
+        }
+        assert_eq!(
+            asked(&mut fleet, plan(Repeat::Freely), p_is_down).0,
+            ["b"],
+            "the dead primary is left alone"
+        );
+    }
+
+    #[test]
+    fn r14_a_primary_that_is_well_again_takes_over() {
+        let mut fleet = fleet(&[("p", Tier::Primary, "aws"), ("b", Tier::Backup, "metal")]);
+        let (p, b) = (fleet.find("p").unwrap(), fleet.find("b").unwrap());
+        let mut rng = rng();
+        for ms in 0..10 {
+            fleet.started(p);
+            let attempted = Attempted { backend: p, need: NEED, took: Duration::ZERO };
+            fleet.finished(at(ms), attempted, &outcome(Class::ConnectionError));
+        }
+        assert_eq!(fleet.choose(at(20), &NEED, BackendSet::default(), &mut rng), Some(b));
+        assert_eq!(fleet.choose(at(60_000), &NEED, BackendSet::default(), &mut rng), Some(p));
+    }
+
+    #[test]
+    fn r15_cordoned_and_wrong_chain_backends_are_never_asked_even_when_all_else_is_down() {
+        let mut fleet = three_clouds();
+        fleet.set_cordoned(fleet.find("g").unwrap(), true);
+        fleet.set_identity(fleet.find("m").unwrap(), Identity::WrongChain);
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
+        assert_eq!((names, end), (vec!["a".to_owned(), "a2".to_owned()], Step::GiveUp));
+    }
+
+    #[test]
+    fn r12_all_bad_backends_are_still_tried() {
+        let mut fleet = three_clouds();
+        for _ in 0..20 {
+            asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
+        }
+        let (names, _) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::Ok);
+        assert_eq!(names.len(), 1, "the least bad one answers again at its first success");
+    }
+
+    #[test]
+    fn r4_a_method_that_one_backend_lacks_is_learned_and_asked_of_others() {
+        let mut fleet = three_clouds();
+        let lacking = |name: &str| if name.starts_with('a') { Class::MethodUnsupported } else { Class::Ok };
+        assert_eq!(asked(&mut fleet, plan(Repeat::Freely), lacking).0, ["a", "g"]);
+        assert_eq!(asked(&mut fleet, plan(Repeat::Freely), lacking).0, ["g"]);
+        let a = fleet.backend(fleet.find("a").unwrap());
+        assert!(a.health(NEED.class).error_rate(at(0)) < 0.1);
+    }
+
+    #[test]
+    fn h7_a_rate_limited_backend_is_left_alone_for_its_window_and_keeps_its_health() {
+        let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
+        let a = fleet.find("a").unwrap();
+        let limited = Outcome { retry_after: Some(SECOND * 5), ..outcome(Class::RateLimited) };
+        fleet.started(a);
+        fleet.finished(at(0), Attempted { backend: a, need: NEED, took: Duration::ZERO }, &limited);
+        let mut rng = rng();
+        let g = fleet.find("g").unwrap();
+        assert_eq!(fleet.choose(at(10), &NEED, BackendSet::default(), &mut rng), Some(g));
+        let mut tried = BackendSet::default();
+        tried.insert(g);
+        assert_eq!(fleet.choose(at(4_900), &NEED, tried, &mut rng), None);
+        assert_eq!(fleet.choose(at(5_000), &NEED, tried, &mut rng), Some(a));
+        assert!(fleet.backend(a).health(NEED.class).error_rate(at(10)) < 0.06);
+    }
+
+    #[test]
+    fn r10_a_client_that_goes_away_penalises_nobody() {
+        let (mut fleet, mut rng) = (three_clouds(), rng());
+        let mut flight = Flight::new(plan(Repeat::Freely));
+        flight.on(at(0), Event::Start, &mut fleet, &mut rng);
+        flight.abandon(&mut fleet);
+        let a = fleet.backend(fleet.find("a").unwrap());
+        assert_eq!((a.in_flight(), a.totals().1, a.health(NEED.class).is_known()), (0, 0, false));
+        assert_eq!(flight.on(at(1), Event::Timer, &mut fleet, &mut rng), Step::GiveUp);
+    }
+
+    #[test]
+    fn what_may_have_had_an_effect_is_not_sent_again() {
+        let (mut fleet, mut rng) = (three_clouds(), rng());
+        let failed = outcome(Class::ConnectionError);
+        let mut flight = Flight::new(plan(Repeat::IfUnsent));
+        let Step::Send { backend, wake } = flight.on(at(0), Event::Start, &mut fleet, &mut rng) else {
+            panic!()
+        };
+        assert_eq!(wake, at(10_000), "nor is anybody else asked meanwhile");
+        let unsent = Event::Ended { backend, outcome: &failed, sent: false };
+        let Step::Send { backend, .. } = flight.on(at(1), unsent, &mut fleet, &mut rng) else { panic!() };
+        let sent = Event::Ended { backend, outcome: &failed, sent: true };
+        assert_eq!(flight.on(at(2), sent, &mut fleet, &mut rng), Step::GiveUp);
+    }
+
+    #[test]
+    fn a_block_that_is_not_there_yet_is_asked_for_once_more() {
+        let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::BlockNotFound);
+        assert_eq!((names.len(), end), (3, Step::GiveUp), "{names:?}");
+    }
+
+    #[test]
+    fn transactions_go_to_private_backends_only_where_any_exists_and_reads_never_do() {
+        let mut specs = vec![spec("public", Tier::Primary, "aws"), spec("relay", Tier::Primary, "gcp")];
+        specs[1].private = true;
+        let mut fleet = Fleet::new(specs);
+        let submit = Plan { need: Need { submits: true, ..NEED }, ..plan(Repeat::InTurn) };
+        assert_eq!(asked(&mut fleet, submit, |_| Class::ConnectionError).0, ["relay"]);
+        assert_eq!(asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError).0, ["public"]);
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// A world of random answers: when each attempt ends and with what.
+        fn world() -> impl Strategy<Value = Vec<(u64, u8)>> {
+            proptest::collection::vec((0u64..20_000, 0u8..6), 1..12)
+        }
+
+        fn class(n: u8) -> Class {
+            [
+                Class::Ok,
+                Class::ConnectionError,
+                Class::RateLimited,
+                Class::BlockNotFound,
+                Class::MethodUnsupported,
+                Class::ExecutionReverted,
+            ][usize::from(n) % 6]
+        }
+
+        proptest! {
+            #[test]
+            fn every_request_ends_by_its_deadline_and_leaves_nothing_in_flight(
+                answers in world(), seed in 0u64..1000, repeat in 0u8..3
+            ) {
+                let mut fleet = three_clouds();
+                let mut rng = SmallRng::seed_from_u64(seed);
+                let repeat = [Repeat::Freely, Repeat::InTurn, Repeat::IfUnsent][usize::from(repeat)];
+                let mut flight = Flight::new(plan(repeat));
+                let mut under_way: Vec<(Timestamp, BackendIndex, Class)> = Vec::new();
+                let mut answers = answers.into_iter().cycle();
+                let (mut now, mut steps) = (at(0), 0);
+                let mut step = flight.on(now, Event::Start, &mut fleet, &mut rng);
+                let mut seen = Vec::new();
+                loop {
+                    steps += 1;
+                    prop_assert!(steps < 200, "it spins");
+                    let wake = match step {
+                        Step::Send { backend, wake } => {
+                            prop_assert!(!under_way.iter().any(|(_, b, _)| *b == backend));
+                            seen.push(backend);
+                            let (ms, n) = answers.next().unwrap();
+                            under_way.push((now + Duration::from_millis(ms), backend, class(n)));
+                            wake
+                        }
+                        Step::Wait { wake } => wake,
+                        Step::Answer | Step::GiveUp => break,
+                    };
+                    prop_assert!(wake <= at(10_000));
+                    prop_assert!(wake > now, "a timer in the past spins: {wake:?} {now:?}");
+                    under_way.sort_by_key(|(ends, ..)| *ends);
+                    step = match under_way.first().copied() {
+                        Some((ends, backend, class)) if ends <= wake => {
+                            under_way.remove(0);
+                            now = ends.max(now);
+                            let outcome = outcome(class);
+                            flight.on(now, Event::Ended { backend, outcome: &outcome, sent: true }, &mut fleet, &mut rng)
+                        }
+                        _ => {
+                            now = wake;
+                            flight.on(now, Event::Timer, &mut fleet, &mut rng)
+                        }
+                    };
+                }
+                prop_assert!(now <= at(10_000));
+                prop_assert!(fleet.iter().all(|(_, b)| b.in_flight() == 0));
+                let distinct = seen.iter().collect::<std::collections::BTreeSet<_>>().len();
+                prop_assert!(seen.len() <= distinct + 1, "at most one backend is asked once more");
+                prop_assert_eq!(flight.on(now, Event::Timer, &mut fleet, &mut rng), Step::GiveUp);
+            }
+
+            #[test]
+            fn more_failures_never_raise_a_rank(failures in 1usize..10, seed in 0u64..100) {
+                let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
+                let (a, g) = (fleet.find("a").unwrap(), fleet.find("g").unwrap());
+                let mut rng = SmallRng::seed_from_u64(seed);
+                for ms in 0..20 {
+                    fleet.started(g);
+                    fleet.finished(
+                        at(ms),
+                        Attempted { backend: g, need: NEED, took: Duration::from_millis(20) },
+                        &outcome(Class::Ok),
+                    );
+                }
+                for _ in 0..failures {
+                    fleet.started(a);
+                    fleet.finished(
+                        at(30),
+                        Attempted { backend: a, need: NEED, took: Duration::from_millis(1) },
+                        &outcome(Class::ConnectionError),
+                    );
+                }
+                prop_assert_eq!(fleet.choose(at(31), &NEED, BackendSet::default(), &mut rng), Some(g));
+            }
+        }
+    }
+}

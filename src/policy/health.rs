@@ -1,0 +1,210 @@
+//! How one backend has done lately, for one class of methods: how often it fails and how long it takes.
+//!
+//! Errors: the mean of a Beta posterior whose evidence fades, so that one failure of a fresh backend
+//! says little and old sins are forgotten. Latency: peak-EWMA (Finagle, linkerd2-proxy): it jumps up
+//! at once and comes down slowly. A failure is recorded as a long round trip, since an instantly
+//! failing backend must never look fast; a cancelled attempt as a lower bound on its latency.
+
+use std::time::Duration;
+
+use super::Timestamp;
+
+/// Half of the evidence on errors is forgotten in this time: long enough to remember an outage's
+/// start, short enough to readmit within a minute.
+const ERROR_HALF_LIFE: Duration = Duration::from_secs(15);
+/// The latency average's time constant on the way down.
+const LATENCY_TAU: Duration = Duration::from_secs(10);
+/// Prior: one failure in twenty attempts, worth five attempts. One failure of a fresh backend then
+/// reads as 21 %, three as 40 %.
+const PRIOR_FAILURES: f64 = 0.25;
+const PRIOR_SUCCESSES: f64 = 4.75;
+/// A failure counts as a round trip of at least this.
+const FAILURE_LATENCY: Duration = Duration::from_secs(1);
+/// What is assumed of a backend that has not been measured: neither good nor bad.
+const UNKNOWN_LATENCY: Duration = Duration::from_millis(150);
+
+/// Recent experience with one (backend, method class).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    failures: f64,
+    successes: f64,
+    latency_ns: f64,
+    measured: bool,
+    consecutive_failures: u32,
+    at: Timestamp,
+}
+
+impl Health {
+    /// An attempt answered after `took`.
+    pub fn record_success(&mut self, now: Timestamp, took: Duration) {
+        self.fade(now);
+        self.successes += 1.0;
+        self.consecutive_failures = 0;
+        self.observe_latency(now, took);
+        self.at = now;
+    }
+
+    /// An attempt failed in a way that is the backend's fault, after `took`.
+    pub fn record_failure(&mut self, now: Timestamp, took: Duration) {
+        self.fade(now);
+        self.failures += 1.0;
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        self.observe_latency(now, took.max(FAILURE_LATENCY));
+        self.at = now;
+    }
+
+    /// An attempt was cancelled after `took`: it would have lasted at least that long.
+    pub fn record_cancelled(&mut self, now: Timestamp, took: Duration) {
+        if took > self.latency(now) {
+            self.observe_latency(now, took);
+            self.at = now;
+        }
+    }
+
+    /// A first idea of the latency; no evidence of success.
+    pub fn seed_latency(&mut self, now: Timestamp, took: Duration) {
+        self.observe_latency(now, took);
+        self.at = now;
+    }
+
+    /// The share of attempts that fail, 0 to 1, as far as is known.
+    pub fn error_rate(&self, now: Timestamp) -> f64 {
+        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        let failures = self.failures * kept + PRIOR_FAILURES;
+        failures / (failures + self.successes * kept + PRIOR_SUCCESSES)
+    }
+
+    /// Expected latency of an attempt.
+    pub fn latency(&self, now: Timestamp) -> Duration {
+        if !self.measured {
+            return UNKNOWN_LATENCY;
+        }
+        // What was measured long ago drifts back to unknown, so that a backend which nobody asks is
+        // neither written off nor preferred for ever.
+        let unknown = UNKNOWN_LATENCY.as_nanos() as f64;
+        let kept = (-now.since(self.at).as_secs_f64() / (6.0 * LATENCY_TAU.as_secs_f64())).exp();
+        Duration::from_nanos((self.latency_ns * kept + unknown * (1.0 - kept)) as u64)
+    }
+
+    /// Failures in a row, up to now.
+    pub fn consecutive_failures(&self) -> u32 {
+        self.consecutive_failures
+    }
+
+    /// When anything was last learned; the origin for what was never measured.
+    pub fn measured_at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Whether anything was ever measured.
+    pub fn is_known(&self) -> bool {
+        self.measured
+    }
+
+    fn fade(&mut self, now: Timestamp) {
+        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        self.failures *= kept;
+        self.successes *= kept;
+    }
+
+    fn observe_latency(&mut self, now: Timestamp, took: Duration) {
+        let took_ns = took.as_nanos() as f64;
+        if !self.measured || took_ns > self.latency_ns {
+            self.latency_ns = took_ns;
+        } else {
+            // At least a little weight, or a burst of calls within one instant would change nothing.
+            let kept = (-now.since(self.at).as_secs_f64() / LATENCY_TAU.as_secs_f64()).exp().min(0.95);
+            self.latency_ns = self.latency_ns * kept + took_ns * (1.0 - kept);
+        }
+        self.measured = true;
+    }
+}
+
+fn fading(age: Duration, half_life: Duration) -> f64 {
+    (-age.as_secs_f64() / half_life.as_secs_f64()).exp2()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn h4_one_failure_of_a_fresh_backend_says_little() {
+        let mut health = Health::default();
+        health.record_failure(at(0), Duration::from_millis(1));
+        assert!(health.error_rate(at(0)) < 0.25);
+        for _ in 0..5 {
+            health.record_failure(at(0), Duration::from_millis(1));
+        }
+        assert!(health.error_rate(at(0)) > 0.5);
+    }
+
+    #[test]
+    fn h5_failing_fast_is_not_being_fast() {
+        let mut failing = Health::default();
+        let mut slow = Health::default();
+        failing.record_failure(at(0), Duration::from_micros(200));
+        slow.record_success(at(0), Duration::from_millis(600));
+        assert!(failing.latency(at(0)) > slow.latency(at(0)));
+    }
+
+    #[test]
+    fn latency_jumps_up_at_once_and_comes_down_slowly() {
+        let mut health = Health::default();
+        health.record_success(at(0), Duration::from_millis(10));
+        health.record_success(at(10), Duration::from_millis(400));
+        assert_eq!(health.latency(at(10)), Duration::from_millis(400));
+        health.record_success(at(20), Duration::from_millis(10));
+        assert!(health.latency(at(20)) > Duration::from_millis(300));
+        for i in 0..200 {
+            health.record_success(at(30 + i), Duration::from_millis(10));
+        }
+        assert!(health.latency(at(230)) < Duration::from_millis(20));
+    }
+
+    #[test]
+    fn r9_a_cancelled_attempt_is_a_lower_bound() {
+        let mut health = Health::default();
+        health.record_success(at(0), Duration::from_millis(20));
+        health.record_cancelled(at(1), Duration::from_millis(5));
+        assert!(health.latency(at(1)) < Duration::from_millis(25));
+        health.record_cancelled(at(2), Duration::from_millis(900));
+        assert_eq!(health.latency(at(2)), Duration::from_millis(900));
+    }
+
+    #[test]
+    fn old_sins_are_forgotten() {
+        let mut health = Health::default();
+        for _ in 0..20 {
+            health.record_failure(at(0), Duration::ZERO);
+        }
+        assert!(health.error_rate(at(0)) > 0.75);
+        assert!(health.error_rate(at(90_000)) < 0.12);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_further_failure_never_lowers_the_error_rate(
+            past in proptest::collection::vec((proptest::prelude::any::<bool>(), 0u64..5_000), 0..50)
+        ) {
+            let mut health = Health::default();
+            let mut ms = 0;
+            for (failed, gap) in past {
+                ms += gap;
+                if failed {
+                    health.record_failure(at(ms), Duration::from_millis(1));
+                } else {
+                    health.record_success(at(ms), Duration::from_millis(1));
+                }
+            }
+            let before = (health.error_rate(at(ms)), health.latency(at(ms)));
+            health.record_failure(at(ms), Duration::from_millis(1));
+            proptest::prop_assert!(health.error_rate(at(ms)) >= before.0);
+            proptest::prop_assert!(health.latency(at(ms)) >= before.1.min(Duration::from_secs(1)));
+        }
+    }
+}
