@@ -20,6 +20,8 @@ const UNSUPPORTED_FOR: Duration = Duration::from_secs(600);
 const UNSUPPORTED_MAX: usize = 64;
 /// One hard failure may be chance (a reset, one full queue); the second in a row is a pattern.
 const COOL_AFTER_CONSECUTIVE: u32 = 2;
+/// So is it here.
+const DOWN_AFTER: u32 = 2;
 
 /// A backend's place in its fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +112,8 @@ pub struct Backend {
     in_flight: u32,
     attempts: u64,
     failures: u64,
+    /// Over all classes, probes included: whether anybody is there at all.
+    failures_in_a_row: u32,
     last_failure: Option<(Class, Timestamp)>,
 }
 
@@ -136,6 +140,7 @@ impl Backend {
             in_flight: 0,
             attempts: 0,
             failures: 0,
+            failures_in_a_row: 0,
             last_failure: None,
         }
     }
@@ -163,6 +168,19 @@ impl Backend {
     /// Why it is left alone, while it is.
     pub fn cooling(&self, now: Timestamp) -> Option<Cooling> {
         self.cooling.filter(|cooling| cooling.until > now)
+    }
+
+    /// Whether it has failed whatever was asked of it lately, probes included.
+    pub fn is_down(&self) -> bool {
+        self.failures_in_a_row >= DOWN_AFTER
+    }
+
+    /// Whether it could be asked now with some hope.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.identity == Identity::Confirmed
+            && !self.cordoned
+            && !self.is_down()
+            && !self.cooling(now).is_some_and(|cooling| is_about_the_account(cooling.class))
     }
 
     /// Attempts under way.
@@ -198,6 +216,8 @@ pub struct Need {
     pub method: Option<u16>,
     /// A transaction to be published: goes to private backends, and to them only where any exists.
     pub submits: bool,
+    /// Nobody else will do: filters live at the node that made them.
+    pub only: Option<BackendIndex>,
 }
 
 /// One attempt as the fleet learns from it.
@@ -219,6 +239,9 @@ pub struct Fleet {
     overlaps: Vec<u32>,
     /// The backend that serves a class in calm weather, and since when.
     pub(super) favourites: [Option<(BackendIndex, Timestamp)>; MethodClass::COUNT],
+    /// The favourite that was chosen last, of any class: near-equals give way to it, so that one client's
+    /// reads come from one node's view of the chain.
+    pub(super) anchor: Option<BackendIndex>,
     pub(super) has_private: bool,
     pub(super) hedges: HedgeBudget,
 }
@@ -236,6 +259,7 @@ impl Fleet {
             backends: specs.into_iter().map(Backend::new).collect(),
             overlaps,
             favourites: Default::default(),
+            anchor: None,
             hedges: HedgeBudget::default(),
         }
     }
@@ -285,6 +309,14 @@ impl Fleet {
         }
     }
 
+    /// A call that was no client's came to this: it tells whether anybody is there, and no more.
+    pub fn probed(&mut self, now: Timestamp, index: BackendIndex, outcome: &Outcome) {
+        let backend = &mut self.backends[index.get()];
+        backend.note(now, outcome);
+        let consecutive = backend.failures_in_a_row;
+        backend.cool(now, outcome, consecutive);
+    }
+
     /// Points of overlap between the failure domains of two backends.
     pub fn overlap(&self, a: BackendIndex, b: BackendIndex) -> u32 {
         self.overlaps[a.get() * self.backends.len() + b.get()]
@@ -318,11 +350,8 @@ impl Fleet {
             _ if outcome.hurts_health => health.record_failure(now, took),
             _ => health.record_success(now, took),
         }
-        if outcome.hurts_health {
-            backend.failures += 1;
-            backend.last_failure = Some((outcome.class, now));
-        }
         let consecutive = health.consecutive_failures();
+        backend.note(now, outcome);
         backend.cool(now, outcome, consecutive);
     }
 
@@ -341,6 +370,16 @@ impl Fleet {
 }
 
 impl Backend {
+    fn note(&mut self, now: Timestamp, outcome: &Outcome) {
+        if outcome.hurts_health {
+            self.failures += 1;
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+            self.last_failure = Some((outcome.class, now));
+        } else {
+            self.failures_in_a_row = 0;
+        }
+    }
+
     fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) {
         let by_its_word = outcome.retry_after.is_some();
         let pause = match (outcome.retry_after, outcome.cool_down) {

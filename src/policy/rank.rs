@@ -45,12 +45,17 @@ impl Fleet {
         if let Some(curious) = self.unmeasured_peer(now, need, best, rng) {
             return Some(curious);
         }
-        let favourite = &self.favourites[need.class.index()];
-        let chosen = match *favourite {
-            Some((held, since)) if self.holds_against(now, need, held, since, best) => return Some(held),
-            _ => best,
-        };
-        self.favourites[need.class.index()] = Some((chosen, now));
+        if let Some((held, since)) = self.favourites[need.class.index()]
+            && self.holds_against(now, need, held, since, best)
+        {
+            return Some(held);
+        }
+        let anchored = self.anchor.filter(|anchor| self.holds_against(now, need, *anchor, now, best));
+        let chosen = anchored.unwrap_or(best);
+        if need.only.is_none() {
+            self.favourites[need.class.index()] = Some((chosen, now));
+            self.anchor = Some(chosen);
+        }
         Some(chosen)
     }
 
@@ -68,6 +73,7 @@ impl Fleet {
         !backend.is_cordoned()
             && backend.identity() != Identity::WrongChain
             && keeps_private(self, need, backend)
+            && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.lacks_method(now, need.method)
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
     }
