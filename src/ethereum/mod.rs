@@ -1,1 +1,13 @@
-//! The method table, block references, raw transactions and presets of chains.
+//! What the proxy knows of Ethereum: methods, block references, raw transactions, chains.
+
+mod block_place;
+mod block_ref;
+pub mod chains;
+mod method;
+mod method_table;
+mod raw_transaction;
+
+pub use block_place::{BlockPlace, BlockRole};
+pub use block_ref::{BlockNeeds, BlockRef, BlockTag, block_refs};
+pub use method::{Archive, CacheRule, Method, MethodClass, MethodKind, Refusal, Semantics, Sticky};
+pub use raw_transaction::{MAX_RAW_TRANSACTION_BYTES, RawTransaction, RawTransactionError};
