@@ -108,7 +108,7 @@ pub struct Backend {
     pub(super) health: [Health; MethodClass::COUNT],
     /// Left alone until then, by its own word or after hard failures.
     pub(super) cooling: Option<Cooling>,
-    unsupported: Vec<(u16, Timestamp)>,
+    unsupported: Vec<(&'static str, Timestamp)>,
     in_flight: u32,
     attempts: u64,
     failures: u64,
@@ -198,7 +198,7 @@ impl Backend {
         self.last_failure
     }
 
-    pub(super) fn lacks_method(&self, now: Timestamp, method: Option<u16>) -> bool {
+    pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
         method.is_some_and(|method| {
             self.unsupported
                 .iter()
@@ -212,8 +212,8 @@ impl Backend {
 pub struct Need {
     /// Health is judged per class.
     pub class: MethodClass,
-    /// Row of the method table, where the method is listed: backends that lack it are learned.
-    pub method: Option<u16>,
+    /// The name in the method table, where the method is listed: backends that lack it are learned.
+    pub method: Option<&'static str>,
     /// A transaction to be published: goes to private backends, and to them only where any exists.
     pub submits: bool,
     /// Nobody else will do: filters live at the node that made them.
@@ -277,6 +277,11 @@ impl Fleet {
     /// Every backend with its place.
     pub fn iter(&self) -> impl Iterator<Item = (BackendIndex, &Backend)> {
         self.backends.iter().enumerate().map(|(at, backend)| (BackendIndex(at as u8), backend))
+    }
+
+    /// The place of the backend at this position of the configuration.
+    pub fn index(&self, at: usize) -> Option<BackendIndex> {
+        (at < self.backends.len()).then_some(BackendIndex(at as u8))
     }
 
     /// One backend.

@@ -286,7 +286,8 @@ mod tests {
     use super::*;
     use crate::ethereum::MethodClass;
 
-    const NEED: Need = Need { class: MethodClass::State, method: Some(3), submits: false, only: None };
+    const NEED: Need =
+        Need { class: MethodClass::State, method: Some("eth_call"), submits: false, only: None };
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(ms: u64) -> Timestamp {

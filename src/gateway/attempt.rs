@@ -1,0 +1,184 @@
+//! One attempt: some calls, one backend, one verdict for each call.
+//!
+//! Calls travel as one batch where the backend takes batches. What a backend cannot take in one piece
+//! (too many items, no batches at all) is cut smaller here; nobody above notices.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::ethereum::MethodKind;
+use crate::jsonrpc::reply::Payload;
+use crate::jsonrpc::write_call;
+use crate::policy::classify::{self, Received, Verdict};
+use crate::policy::{BackendIndex, Class, Failure, Identity, Repeat, Timestamp};
+use crate::upstream;
+
+use super::call::Call;
+use super::chain::Chain;
+use super::identity::identify;
+
+/// How often one attempt cuts a batch that the backend refuses: 100, 25, 6, 1.
+const CUTS_MAX: usize = 4;
+
+/// What one attempt came to.
+pub(super) struct Ended {
+    pub(super) backend: BackendIndex,
+    /// Positions of the calls it carried, with what each came to.
+    pub(super) verdicts: Vec<(usize, Verdict)>,
+    /// Bytes of the calls may have reached the backend.
+    pub(super) sent: bool,
+}
+
+/// What an attempt is to do.
+pub(super) struct Order {
+    pub(super) backend: BackendIndex,
+    /// Positions of the calls to carry; never empty.
+    pub(super) items: Vec<usize>,
+    pub(super) deadline: Timestamp,
+    pub(super) repeat: Repeat,
+}
+
+/// Makes the attempt.
+pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> Ended {
+    let Order { backend, items, deadline, repeat } = order;
+    let deadline = chain.instant(deadline);
+    if chain.link(backend).identity() != Identity::Confirmed
+        && let Err(verdict) = identify(chain, backend, deadline).await
+    {
+        let verdicts = items.into_iter().map(|item| (item, verdict.clone())).collect();
+        return Ended { backend, verdicts, sent: false };
+    }
+    let mut verdicts = Vec::with_capacity(items.len());
+    let (mut left, mut sent) = (items, false);
+    for _ in 0..CUTS_MAX {
+        let link = chain.link(backend);
+        let size = link.batch_items_max();
+        let parts = left.chunks(size).map(|part| exchange(chain, calls, backend, part, deadline, repeat));
+        // The ordinary request is one part: no reason to set up more than its own future.
+        let done = if left.len() <= size {
+            match parts.into_iter().next() {
+                Some(part) => vec![part.await],
+                None => Vec::new(),
+            }
+        } else {
+            join_all(parts).await
+        };
+        left = Vec::new();
+        for part in done {
+            sent |= part.sent;
+            match refused_batch(&part) {
+                Some(any) => {
+                    link.refuses_batch_of(part.verdicts.len(), any);
+                    left.extend(part.verdicts.into_iter().map(|(item, _)| item));
+                }
+                None => verdicts.extend(part.verdicts),
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+    }
+    // Only a backend that refuses a batch of one is left with anything here.
+    verdicts.extend(left.into_iter().map(|item| (item, classify::no_answer(Failure::Protocol))));
+    Ended { backend, verdicts, sent }
+}
+
+/// Whether the part was refused for being a batch: `true` for any batch, `false` for its size.
+fn refused_batch(part: &Part) -> Option<bool> {
+    if part.verdicts.len() < 2 {
+        return None;
+    }
+    let all = |class| part.verdicts.iter().all(|(_, verdict)| verdict.outcome.class == class);
+    match () {
+        () if all(Class::BatchUnsupported) => Some(true),
+        () if all(Class::BatchTooLarge) => Some(false),
+        () => None,
+    }
+}
+
+struct Part {
+    verdicts: Vec<(usize, Verdict)>,
+    sent: bool,
+}
+
+/// One HTTP exchange.
+async fn exchange(
+    chain: &Chain,
+    calls: &[Call<'_>],
+    backend: BackendIndex,
+    items: &[usize],
+    deadline: Instant,
+    repeat: Repeat,
+) -> Part {
+    let link = chain.link(backend);
+    let first_id = chain.ids(items.len());
+    let sent_calls: Vec<classify::Sent<'_>> = items
+        .iter()
+        .zip(first_id..)
+        .map(|(item, id)| classify::Sent {
+            id,
+            method: &calls[*item].name,
+            chain_id: Some(chain.settings.chain_id),
+            vendor: link.vendor.as_deref(),
+        })
+        .collect();
+    let body = body(calls, items, first_id);
+    let may_repeat = match repeat {
+        Repeat::Freely => upstream::Repeat::Safe,
+        Repeat::InTurn | Repeat::IfUnsent => upstream::Repeat::OnlyUnsent,
+    };
+    let answer = link.upstream.post(body, deadline, None, may_repeat).await;
+    let (received, sent) = match &answer {
+        Ok(answer) => (
+            Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body },
+            true,
+        ),
+        Err(error) => (Received::Failed(error.failure), error.sent != upstream::Sent::Nothing),
+    };
+    let now_unix_s = super::unix_time_s();
+    let verdicts = match &*sent_calls {
+        [call] => vec![classify::classify(call, &received, now_unix_s)],
+        several => classify::classify_batch(several, &received, now_unix_s),
+    };
+    let judged = |(item, verdict): (usize, Verdict)| (item, judge(&calls[item], verdict));
+    Part { verdicts: items.iter().copied().zip(verdicts).map(judged).collect(), sent }
+}
+
+fn body(calls: &[Call<'_>], items: &[usize], first_id: u64) -> Bytes {
+    /// An envelope with a usual method name, and a little room.
+    const ENVELOPE_BYTES: usize = 96;
+    let params = |item: &usize| calls[*item].params.map(|raw| raw.get());
+    let room = items.iter().map(|item| ENVELOPE_BYTES + params(item).map_or(2, str::len)).sum();
+    let mut out = Vec::with_capacity(room);
+    let batch = items.len() > 1;
+    for (id, item) in (first_id..).zip(items) {
+        if batch {
+            out.push(if id == first_id { b'[' } else { b',' });
+        }
+        write_call(&mut out, id, &calls[*item].name, params(item));
+    }
+    if batch {
+        out.push(b']');
+    }
+    out.into()
+}
+
+/// What only the request itself can tell of an answer: a backend that names another hash for a
+/// transaction did not publish these bytes.
+fn judge(call: &Call<'_>, verdict: Verdict) -> Verdict {
+    let Some(transaction) = &call.transaction else { return verdict };
+    if call.method.kind != MethodKind::TxSubmit || verdict.outcome.class != Class::Ok {
+        return verdict;
+    }
+    let names_our_hash = match &verdict.payload {
+        Some(Payload::Result(bytes)) => {
+            let said = std::str::from_utf8(bytes).unwrap_or_default();
+            // The synchronous form answers with a receipt, which holds the hash among others.
+            let ours = format!("{:#x}", transaction.hash());
+            said.to_ascii_lowercase().contains(&ours)
+        }
+        _ => false,
+    };
+    if names_our_hash || !transaction.is_decoded() { verdict } else { classify::lying() }
+}

@@ -1,0 +1,144 @@
+//! Calls on their way to backends and back: drives a [`Flight`] under tokio.
+//!
+//! One task runs a request from its first attempt to its answer, hedges and retries included; nothing is
+//! spawned. Dropping the future is how a client that hung up cancels its attempts.
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::sleep_until;
+
+use crate::policy::classify::Verdict;
+use crate::policy::{BackendIndex, Event, Flight, Outcome, Plan, Step};
+
+use super::attempt::{Ended, Order, attempt};
+use super::call::Call;
+use super::chain::Chain;
+
+/// What became of one call.
+pub(super) struct Landed {
+    /// The best that any backend said, and who said it; `None` when none could be asked in time.
+    pub(super) said: Option<(Verdict, BackendIndex)>,
+    /// Backends that were asked.
+    pub(super) attempts: u32,
+}
+
+/// Sends the calls, which share one plan, until each is answered or nobody is left to ask. Gives one
+/// [`Landed`] per call, in their order.
+pub(super) async fn forward(chain: &Chain, calls: &[Call<'_>], plan: Plan) -> Vec<Landed> {
+    let mut board = Board::new(calls.len());
+    let mut course = Course { chain, flight: Flight::new(plan) };
+    let mut under_way = FuturesUnordered::new();
+    let mut step = course.on(Event::Start);
+    loop {
+        let wake = match step {
+            Step::Send { backend, wake } => {
+                let items = board.open();
+                board.asked(&items);
+                let order = Order { backend, items, deadline: plan.deadline, repeat: plan.repeat };
+                under_way.push(attempt(chain, calls, order));
+                wake
+            }
+            Step::Wait { wake } => wake,
+            Step::Answer | Step::GiveUp => return board.landed,
+        };
+        let ended = tokio::select! {
+            biased;
+            Some(ended) = under_way.next() => Some(ended),
+            () = sleep_until(chain.instant(wake)) => None,
+        };
+        step = match ended {
+            Some(ended) => {
+                let (backend, sent) = (ended.backend, ended.sent);
+                let outcome = board.take(ended);
+                tracing::debug!(
+                    chain = %chain.settings.name,
+                    backend = %chain.link(backend).name,
+                    method = calls[0].method.name,
+                    calls = calls.len(),
+                    class = ?outcome.class,
+                    "attempt ended"
+                );
+                course.on(Event::Ended { backend, outcome: &outcome, sent })
+            }
+            None => course.on(Event::Timer),
+        };
+    }
+}
+
+/// A flight that is told when its request is dropped before its end.
+struct Course<'a> {
+    chain: &'a Chain,
+    flight: Flight,
+}
+
+impl Course<'_> {
+    fn on(&mut self, event: Event<'_>) -> Step {
+        let now = self.chain.now();
+        let mut decider = self.chain.decide();
+        let super::chain::Decider { fleet, rng } = &mut *decider;
+        self.flight.on(now, event, fleet, rng)
+    }
+}
+
+impl Drop for Course<'_> {
+    fn drop(&mut self) {
+        self.flight.abandon(&mut self.chain.decide().fleet);
+    }
+}
+
+/// Which calls are answered, and what the best answer to each is so far.
+struct Board {
+    landed: Vec<Landed>,
+    settled: Vec<bool>,
+}
+
+impl Board {
+    fn new(calls: usize) -> Self {
+        Self {
+            landed: (0..calls).map(|_| Landed { said: None, attempts: 0 }).collect(),
+            settled: vec![false; calls],
+        }
+    }
+
+    fn open(&self) -> Vec<usize> {
+        (0..self.settled.len()).filter(|item| !self.settled[*item]).collect()
+    }
+
+    fn asked(&mut self, items: &[usize]) {
+        for item in items {
+            self.landed[*item].attempts += 1;
+        }
+    }
+
+    /// Books an attempt's verdicts; gives the outcome that stands for all of them: of those that need
+    /// another backend the worst, or else how the last one was settled.
+    fn take(&mut self, ended: Ended) -> Outcome {
+        let mut worst: Option<Outcome> = None;
+        for (item, verdict) in ended.verdicts {
+            let outcome = verdict.outcome.clone();
+            if self.settled[item] {
+                continue;
+            }
+            if !outcome.retry_elsewhere && !outcome.retry_here {
+                self.settled[item] = true;
+                self.landed[item].said = Some((verdict, ended.backend));
+            } else {
+                let tells_more = self.landed[item]
+                    .said
+                    .as_ref()
+                    .is_none_or(|(known, _)| known.outcome.class.informs() <= outcome.class.informs());
+                if tells_more {
+                    self.landed[item].said = Some((verdict, ended.backend));
+                }
+            }
+            if worst.as_ref().is_none_or(|worst| severity(&outcome) >= severity(worst)) {
+                worst = Some(outcome);
+            }
+        }
+        worst.unwrap_or_else(Outcome::answered)
+    }
+}
+
+fn severity(outcome: &Outcome) -> (bool, bool) {
+    (outcome.retry_elsewhere || outcome.retry_here, outcome.hurts_health)
+}

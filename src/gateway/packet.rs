@@ -1,0 +1,87 @@
+//! What goes into a gateway and what comes out: a body with one or more calls, and its answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// One body for one chain. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    /// Name, alias or decimal id of the chain; `None` is the default chain.
+    pub chain: Option<Arc<str>>,
+    /// A JSON-RPC request object or an array of them.
+    pub body: Bytes,
+}
+
+impl Packet {
+    /// A body for the default chain.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self { chain: None, body: body.into() }
+    }
+
+    /// The same body for another chain.
+    #[must_use]
+    pub fn on(mut self, chain: impl Into<Arc<str>>) -> Self {
+        self.chain = Some(chain.into());
+        self
+    }
+}
+
+/// The answer to a [`Packet`].
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// A JSON-RPC response object or an array of them; `None` when the packet held notifications only.
+    pub body: Option<Bytes>,
+    /// Where it came from.
+    pub trail: Trail,
+}
+
+/// Where an answer came from, and what it took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trail {
+    /// Names of the backends whose answers are in the reply, at most [`Trail::BACKENDS_MAX`].
+    pub backends: Vec<Arc<str>>,
+    /// What answered: the weightiest source where a batch had several.
+    pub source: Source,
+    /// Calls made to backends for it.
+    pub attempts: u32,
+    /// Why a method was refused and what to do instead, for a person who debugs.
+    pub hint: Option<&'static str>,
+}
+
+impl Trail {
+    /// More names than this say nothing to a reader.
+    pub const BACKENDS_MAX: usize = 8;
+
+    pub(super) fn merge(&mut self, other: Self) {
+        for backend in other.backends {
+            if self.backends.len() < Self::BACKENDS_MAX && !self.backends.contains(&backend) {
+                self.backends.push(backend);
+            }
+        }
+        self.source = self.source.max(other.source);
+        self.attempts += other.attempts;
+        self.hint = self.hint.or(other.hint);
+    }
+}
+
+/// What answered a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// Outrigger itself, from its configuration; also every refusal.
+    #[default]
+    Local,
+    /// A backend.
+    Backend,
+}
+
+impl Source {
+    /// The word for headers and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Backend => "backend",
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Publishing a signed transaction: the same bytes to one backend after another until one takes them.
+//!
+//! Resending a signed transaction is harmless, what it teaches is not: after a lost answer the next
+//! backend may say "already known" or, once it is mined, "nonce too low", and both mean success. Whether
+//! they do is decided by the hash, which is computed here from the bytes.
+
+use std::time::Duration;
+
+use alloy_primitives::B256;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::value::RawValue;
+
+use crate::ethereum::Method;
+use crate::jsonrpc::reply::Payload;
+use crate::policy::{Class, Repeat};
+
+use super::attempt::{Order, attempt};
+use super::call::{Answered, Call, Said};
+use super::chain::Chain;
+use super::forward::{Landed, forward};
+use super::packet::{Source, Trail};
+
+/// Looking a transaction up has its own time, even when the client's is spent: telling a sender "failed"
+/// about a transaction that is out costs them a second payment.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// Publishes the call's transaction.
+pub(super) async fn submit(chain: &Chain, call: Call<'_>, transaction_hash: B256) -> Answered {
+    let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    let calls = [call];
+    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
+    let [call] = calls;
+    let class = landed.said.as_ref().map(|(verdict, _)| verdict.outcome.class);
+    let in_doubt = match class {
+        None => landed.attempts > 0,
+        Some(Class::Ok) => false,
+        // It may be ours that has the nonce.
+        Some(Class::TxNonceTooLow) => true,
+        // Nobody gave a verdict on it: an attempt whose answer was lost may have published it.
+        Some(class) => class.informs() <= Class::Unknown.informs(),
+    };
+    let attempts = landed.attempts;
+    let answered = super::told(chain, &call, landed);
+    if in_doubt && call.method.name == "eth_sendRawTransaction" && is_known(chain, transaction_hash).await {
+        let said = Said::Result(hash_result(transaction_hash));
+        return Answered { said, trail: Trail { source: Source::Backend, attempts, ..answered.trail } };
+    }
+    answered
+}
+
+/// The hash as a JSON string.
+pub(super) fn hash_result(hash: B256) -> bytes::Bytes {
+    format!("\"{hash:#x}\"").into()
+}
+
+/// Whether any backend that answers reads has the transaction, pending or mined.
+async fn is_known(chain: &Chain, hash: B256) -> bool {
+    let method = Method::lookup("eth_getTransactionByHash");
+    let Ok(params) = RawValue::from_string(format!("[\"{hash:#x}\"]")) else { return false };
+    let call = Call { method, name: method.name.into(), params: Some(&params), transaction: None };
+    let calls = [call];
+    let deadline = chain.now() + LOOK_UP;
+    let readers: Vec<_> = {
+        let decider = chain.decide();
+        let fleet = &decider.fleet;
+        fleet.iter().filter(|(_, backend)| fleet.answers_reads(backend)).map(|(index, _)| index).collect()
+    };
+    let mut asked: FuturesUnordered<_> = readers
+        .into_iter()
+        .map(|backend| {
+            attempt(chain, &calls, Order { backend, items: vec![0], deadline, repeat: Repeat::Freely })
+        })
+        .collect();
+    let ours = format!("{hash:#x}");
+    while let Ok(Some(ended)) = tokio::time::timeout_at(chain.instant(deadline), asked.next()).await {
+        let found = ended.verdicts.iter().any(|(_, verdict)| match &verdict.payload {
+            Some(Payload::Result(bytes)) => is_transaction(bytes, &ours),
+            _ => false,
+        });
+        if found {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the result is a transaction object with this hash: another hash proves nothing.
+fn is_transaction(result: &[u8], hash: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Found<'a> {
+        #[serde(borrow)]
+        hash: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_slice::<Option<Found<'_>>>(result)
+        .ok()
+        .flatten()
+        .is_some_and(|found| found.hash.eq_ignore_ascii_case(hash))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t2_only_the_same_hash_proves_that_a_transaction_is_known() {
+        assert!(is_transaction(br#"{"blockHash":null,"hash":"0xAB"}"#, "0xab"));
+        for other in ["null", "{}", r#"{"hash":"0xac"}"#, r#"{"hash":null}"#, "[]", "\"0xab\"", "{"] {
+            assert!(!is_transaction(other.as_bytes(), "0xab"), "{other}");
+        }
+    }
+}
