@@ -193,9 +193,11 @@ impl Upstream {
         let response = conn.sender.clone().try_send_request(request).await;
         conn.used.store(true, Ordering::Relaxed);
         let response = response.map_err(|error| {
+            // Handed back unwritten: hyper learns of a GOAWAY only when it turns to the next request.
+            let unwritten = error.message().is_some();
             let broken = Broken {
-                failure: failure::of(error.error()),
-                unprocessed: error.message().is_some() || failure::unprocessed(error.error()),
+                failure: if unwritten { Failure::GoAway } else { failure::of(error.error()) },
+                unprocessed: unwritten || failure::unprocessed(error.error()),
                 reused: stream.reused,
                 begun: false,
             };

@@ -14,6 +14,8 @@ mod failure;
 mod pool;
 mod request;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wire;
 

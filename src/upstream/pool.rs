@@ -60,6 +60,14 @@ pub(super) struct Pool {
     state: Mutex<State>,
 }
 
+/// What only a test needs to see.
+#[cfg(test)]
+impl Pool {
+    pub(super) fn idle_closed(&self) -> bool {
+        self.lock().idle.iter().all(|idle| idle.conn.sender.is_closed())
+    }
+}
+
 #[derive(Default)]
 struct State {
     /// The last given back is taken first, so that the surplus grows old and goes.
