@@ -1,0 +1,113 @@
+//! Reads an answer's body to its end, unpacks gzip on the way, and stops at the bound.
+
+use std::io::{self, Write};
+
+use bytes::{Bytes, BytesMut};
+use flate2::write::MultiGzDecoder;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use super::failure;
+use crate::policy::Failure;
+
+/// Room made in advance at most; a false `content-length` must not reserve memory.
+const RESERVE_MAX: usize = 64 << 10;
+
+/// The whole body, at most `max` bytes of it, both packed and unpacked. `headers` lose what no longer holds
+/// once the body is unpacked.
+pub(super) async fn whole<B>(mut body: B, headers: &mut HeaderMap, max: usize) -> Result<Bytes, Failure>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+{
+    let hint = body.size_hint();
+    if hint.lower() > max as u64 {
+        return Err(Failure::TooLarge);
+    }
+    let packed = is_gzip(headers)?;
+    let reserve = RESERVE_MAX.min(usize::try_from(hint.lower()).unwrap_or(RESERVE_MAX));
+    let room = Bounded { bytes: BytesMut::new(), max };
+    let mut sink = if packed { Sink::Gzip(Box::new(MultiGzDecoder::new(room))) } else { Sink::Plain(room) };
+    let mut first: Option<Bytes> = None; // a body of one frame is passed on without a copy
+    let mut arrived = 0usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|e| failure::of(&e))?.into_data() else { continue };
+        arrived = arrived.saturating_add(data.len());
+        if arrived > max {
+            return Err(Failure::TooLarge);
+        }
+        match (&mut sink, first.take()) {
+            (Sink::Plain(room), None) if room.bytes.is_empty() => first = Some(data),
+            (Sink::Plain(room), Some(held)) => {
+                room.bytes.reserve(reserve.max(held.len() + data.len()));
+                room.bytes.extend_from_slice(&held);
+                room.bytes.extend_from_slice(&data);
+            }
+            (Sink::Plain(room), None) => room.bytes.extend_from_slice(&data),
+            (Sink::Gzip(decoder), _) => decoder.write_all(&data).map_err(|e| gzip_failure(&e))?,
+        }
+    }
+    if let Some(only) = first {
+        return Ok(only);
+    }
+    match sink {
+        Sink::Plain(room) => Ok(room.bytes.freeze()),
+        Sink::Gzip(_) if arrived == 0 => Ok(Bytes::new()), // 204 and 304 carry the header and no body
+        Sink::Gzip(decoder) => {
+            let room = decoder.finish().map_err(|e| gzip_failure(&e))?;
+            headers.remove(CONTENT_ENCODING);
+            headers.remove(CONTENT_LENGTH);
+            Ok(room.bytes.freeze())
+        }
+    }
+}
+
+enum Sink {
+    Plain(Bounded),
+    Gzip(Box<MultiGzDecoder<Bounded>>),
+}
+
+/// Takes `max` bytes and no more: a few kilobytes of gzip can unpack to gigabytes.
+struct Bounded {
+    bytes: BytesMut,
+    max: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.len() > self.max - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn gzip_failure(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Failure::TooLarge,
+        _ => Failure::Protocol,
+    }
+}
+
+/// Only gzip is asked for; anything else that comes cannot be read.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Failure> {
+    let mut gzip = false;
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let value = value.as_bytes().trim_ascii();
+        if value.eq_ignore_ascii_case(b"gzip") || value.eq_ignore_ascii_case(b"x-gzip") {
+            if gzip {
+                return Err(Failure::Protocol);
+            }
+            gzip = true;
+        } else if !value.is_empty() && !value.eq_ignore_ascii_case(b"identity") {
+            return Err(Failure::Protocol);
+        }
+    }
+    Ok(gzip)
+}

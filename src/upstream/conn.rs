@@ -1,0 +1,166 @@
+//! HTTP on top of a byte stream: one connection each of HTTP/1.1 and HTTP/2, and the task that drives it.
+//! The task ends with the last handle of its connection.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::connect::Dialed;
+use super::failure;
+use super::pool::Slot;
+use super::wire::Traffic;
+use crate::policy::Failure;
+
+/// Bytes of an answer's head. Edges add some 2 KiB of cookies and policies; nginx sends 32 KiB at most.
+const HEAD_MAX: usize = 64 << 10;
+/// Header lines of an answer.
+const HEADERS_MAX: usize = 128;
+/// Requests on one HTTP/2 connection at once, where the server allows more: a lost packet stops them all.
+pub(super) const STREAMS_MAX: usize = 100;
+/// Bytes a server may send ahead on one stream: at 100 ms round trip this is 20 MB/s.
+const STREAM_WINDOW: u32 = 2 << 20;
+/// The same for all streams of a connection together; it bounds what one connection can hold unread.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Ping an HTTP/2 connection after this much silence, and drop it when no pong comes in `PONG_TIMEOUT`.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PONG_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that has delivered its answer may take to become ready for the next request.
+const READY_WAIT: Duration = Duration::from_millis(20);
+
+/// What both kinds have in common.
+pub(super) struct Origin {
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) remote: SocketAddr,
+    /// No request begins after this.
+    pub(super) retire_at: Instant,
+    _task: DropGuard,
+    /// Last: it lets the next connection be opened, when this one is closed.
+    _slot: Slot,
+}
+
+/// HTTP/1.1: one request at a time. Never in the pool while an answer is unread.
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<Full<Bytes>>,
+    /// Below the backend's keep-alive, as far as it tells.
+    pub(super) idle_timeout: Duration,
+    /// Has carried a request, or waited idle: it may have gone stale.
+    pub(super) used: bool,
+    pub(super) origin: Origin,
+}
+
+impl Http1 {
+    /// Waits until the last answer is done with; false when the connection is of no more use.
+    pub(super) async fn ready(&mut self) -> bool {
+        self.sender.is_ready() || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
+    }
+}
+
+/// HTTP/2: many requests at a time.
+pub(super) struct Http2 {
+    pub(super) sender: http2::SendRequest<Full<Bytes>>,
+    pub(super) streams_max: Arc<AtomicUsize>,
+    /// Requests under way; changed under the pool's lock.
+    pub(super) in_flight: AtomicUsize,
+    /// Has carried a request before.
+    pub(super) used: AtomicBool,
+    pub(super) origin: Origin,
+}
+
+impl Http2 {
+    pub(super) fn room(&self) -> bool {
+        let max = self.streams_max.load(Ordering::Relaxed).clamp(1, STREAMS_MAX);
+        self.in_flight.load(Ordering::Relaxed) < max
+    }
+}
+
+/// A connection ready for requests.
+pub(super) enum Conn {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+/// Speaks HTTP over a fresh stream. The tasks that drive it end with the connection, and with `owner`.
+pub(super) async fn start(
+    dialed: Dialed,
+    slot: Slot,
+    owner: &CancellationToken,
+    max_age: Duration,
+    idle_timeout: Duration,
+) -> Result<Conn, Failure> {
+    let token = owner.child_token();
+    let origin = Origin {
+        traffic: dialed.wire.traffic(),
+        remote: dialed.remote,
+        retire_at: Instant::now() + max_age,
+        _task: token.clone().drop_guard(),
+        _slot: slot,
+    };
+    let io = TokioIo::new(dialed.wire);
+    if dialed.http2 {
+        let (sender, connection) = http2::Builder::new(Tied(token.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEAD_MAX as u32)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PONG_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .handshake(io)
+            .await
+            .map_err(|e| failure::of(&e))?;
+        let streams_max = Arc::new(AtomicUsize::new(STREAMS_MAX));
+        let seen = Arc::clone(&streams_max);
+        Tied(token).execute(async move {
+            let mut connection = pin!(connection);
+            std::future::poll_fn(|cx| {
+                let done = connection.as_mut().poll(cx);
+                seen.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                done.map(drop)
+            })
+            .await;
+        });
+        Ok(Conn::Http2(Http2 {
+            sender,
+            streams_max,
+            in_flight: AtomicUsize::new(0),
+            used: AtomicBool::new(false),
+            origin,
+        }))
+    } else {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(HEADERS_MAX)
+            .max_header_size(HEAD_MAX)
+            .handshake(io)
+            .await
+            .map_err(|e| failure::of(&e))?;
+        Tied(token).execute(async move {
+            let _ = connection.await; // every error also reaches the request that met it
+        });
+        Ok(Conn::Http1(Http1 { sender, idle_timeout, used: false, origin }))
+    }
+}
+
+/// Runs a connection's tasks until its token is cancelled: hyper's HTTP/2 spawns several.
+#[derive(Clone)]
+struct Tied(CancellationToken);
+
+impl<F> Executor<F> for Tied
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, task: F) {
+        let token = self.0.clone();
+        tokio::spawn(async move { token.run_until_cancelled_owned(task).await.map(drop) });
+    }
+}

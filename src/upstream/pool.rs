@@ -1,0 +1,493 @@
+//! The connections of one backend: how many, which is taken, who waits, when one is too old.
+//!
+//! Waiting requests stand in one queue. Whatever comes first serves the next of them: a connection given
+//! back, room on an HTTP/2 connection, or a connection that was opened for the queue. A request that is
+//! dropped while its connection is being made leaves that connection to the others.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::conn::{self, Conn, Http1, Http2, STREAMS_MAX};
+use super::connect::Dialer;
+use super::settings;
+use super::tls::Alpn;
+use crate::policy::Failure;
+
+/// Requests that wait for a connection to one backend. More would wait past any deadline, and each holds a body.
+const WAITING_MAX: usize = 1024;
+/// How often idle connections are looked through; between, a check at every use keeps stale ones out.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What a pool is held to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_connections: usize,
+    pub(super) idle_timeout: Duration,
+    pub(super) max_age: Duration,
+    pub(super) http2: settings::Http2,
+}
+
+/// How a backend's connections stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections that exist: being made, idle or in use.
+    pub open: usize,
+    /// Of these, being made.
+    pub connecting: usize,
+    /// Of these, without a request.
+    pub idle: usize,
+    /// Requests on a connection.
+    pub in_flight: usize,
+    /// Requests that wait for a connection.
+    pub waiting: usize,
+    /// Connections made since the start.
+    pub opened: u64,
+    /// The last connection spoke HTTP/2.
+    pub http2: bool,
+}
+
+pub(super) struct Pool {
+    limits: Limits,
+    dialer: Arc<Dialer>,
+    token: CancellationToken,
+    state: Mutex<State>,
+}
+
+/// What only a test needs to see.
+#[cfg(test)]
+impl Pool {
+    pub(super) fn idle_closed(&self) -> bool {
+        self.lock().idle.iter().all(|idle| idle.conn.sender.is_closed())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The last given back is taken first, so that the surplus grows old and goes.
+    idle: Vec<Idle>,
+    shared: Vec<Shared>,
+    waiting: VecDeque<Waiting>,
+    open: usize,
+    dialing: usize,
+    in_flight: usize,
+    opened: u64,
+    spoken: Option<Spoken>,
+    sweeping: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    Http1,
+    Http2,
+}
+
+struct Idle {
+    conn: Http1,
+    since: Instant,
+}
+
+struct Shared {
+    conn: Arc<Http2>,
+    /// When the last request on it ended.
+    since: Instant,
+}
+
+/// Connections taken out. They are dropped without the lock: each drop takes it.
+#[derive(Default)]
+struct Closed {
+    idle: Vec<Idle>,
+    shared: Vec<Shared>,
+}
+
+struct Waiting {
+    /// Wants a connection made now: one that it was given before had gone stale.
+    fresh: bool,
+    grant: oneshot::Sender<Result<Lease, Failure>>,
+}
+
+/// The right to one connection of the pool's number.
+pub(super) struct Slot(Weak<Pool>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.lock().open -= 1;
+            pool.dial_for_waiting();
+        }
+    }
+}
+
+/// A connection, or room on one, for one request.
+pub(super) enum Lease {
+    Exclusive(Exclusive),
+    Stream(Stream),
+}
+
+/// An HTTP/1.1 connection in use. Dropped once a request has begun, it is closed; before, it goes back.
+pub(super) struct Exclusive {
+    conn: Option<Http1>,
+    begun: bool,
+    pool: Weak<Pool>,
+}
+
+impl Exclusive {
+    pub(super) fn conn(&mut self) -> Option<&mut Http1> {
+        self.conn.as_mut()
+    }
+
+    /// A request is written from here on.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// The answer was read to its end: the connection may serve again.
+    pub(super) fn keep(mut self) {
+        self.begun = false;
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        pool.lock().in_flight -= 1;
+        let now = Instant::now();
+        if let Some(conn) = self.conn.take()
+            && !self.begun
+            && !conn.sender.is_closed()
+            && now < conn.origin.retire_at
+        {
+            pool.offer(conn, now);
+        }
+    }
+}
+
+/// Room for one request on an HTTP/2 connection.
+pub(super) struct Stream {
+    pub(super) conn: Arc<Http2>,
+    /// The connection had carried requests before.
+    pub(super) reused: bool,
+    pool: Weak<Pool>,
+}
+
+impl Stream {
+    /// The connection takes no more requests; those under way may end.
+    pub(super) fn retire(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            let mut state = pool.lock();
+            let place = state.shared.iter().position(|shared| Arc::ptr_eq(&shared.conn, &self.conn));
+            let retired = place.map(|place| state.shared.swap_remove(place));
+            drop((state, retired)); // in this order
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let mut state = pool.lock();
+        state.in_flight -= 1;
+        self.conn.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(shared) = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.conn, &self.conn)) {
+            shared.since = Instant::now();
+        }
+        drop(state);
+        pool.serve_waiting();
+    }
+}
+
+impl Pool {
+    pub(super) fn new(limits: Limits, dialer: Arc<Dialer>, token: CancellationToken) -> Arc<Self> {
+        let limits = Limits { max_connections: limits.max_connections.max(1), ..limits };
+        Arc::new(Self { limits, dialer, token, state: Mutex::default() })
+    }
+
+    /// A connection for one request; waits for it as long as the caller does. `fresh` asks for one made now,
+    /// and gives up those that are idle: what closed one of them closed them all.
+    pub(super) async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, Failure> {
+        let (grant, granted) = oneshot::channel();
+        let mut closed = Closed::default();
+        {
+            let mut state = self.lock();
+            if fresh {
+                closed.idle.append(&mut state.idle);
+            } else if let Some(lease) = self.ready(&mut state, &mut closed) {
+                drop(state);
+                return Ok(lease);
+            }
+            state.waiting.retain(|waiting| !waiting.grant.is_closed());
+            if state.waiting.len() >= WAITING_MAX {
+                drop(state);
+                return Err(Failure::PoolExhausted);
+            }
+            let waiting = Waiting { fresh, grant };
+            if fresh { state.waiting.push_front(waiting) } else { state.waiting.push_back(waiting) }
+        }
+        drop(closed);
+        self.dial_for_waiting();
+        self.serve_waiting(); // nothing may be opened, and nothing in use that could be given back
+        granted.await.unwrap_or(Err(Failure::PoolExhausted))
+    }
+
+    /// Every connection is taken, and none is being made.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.open >= self.limits.max_connections && state.dialing == 0
+    }
+
+    /// Opens one connection where there is none.
+    pub(super) fn warm(self: &Arc<Self>) {
+        if self.lock().open == 0 {
+            self.dial();
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let state = self.lock();
+        let unused = state.shared.iter().filter(|shared| shared.conn.requests() == 0).count();
+        Stats {
+            open: state.open,
+            connecting: state.dialing,
+            idle: state.idle.len() + unused,
+            in_flight: state.in_flight,
+            waiting: state.waiting.iter().filter(|waiting| !waiting.grant.is_closed()).count(),
+            opened: state.opened,
+            http2: state.spoken == Some(Spoken::Http2),
+        }
+    }
+
+    /// What can be had at once.
+    fn ready(self: &Arc<Self>, state: &mut State, closed: &mut Closed) -> Option<Lease> {
+        let now = Instant::now();
+        while let Some(idle) = state.idle.pop() {
+            if idle.is_usable(now) {
+                state.in_flight += 1;
+                return Some(Lease::Exclusive(self.exclusive(idle.conn)));
+            }
+            closed.idle.push(idle);
+        }
+        closed.shared.extend(state.shared.extract_if(.., |shared| !shared.conn.is_usable(now)));
+        let fit = state.shared.iter().filter(|shared| shared.conn.room());
+        let conn = Arc::clone(&fit.min_by_key(|shared| shared.conn.requests())?.conn);
+        state.in_flight += 1;
+        Some(Lease::Stream(self.stream(conn)))
+    }
+
+    fn exclusive(self: &Arc<Self>, conn: Http1) -> Exclusive {
+        Exclusive { conn: Some(conn), begun: false, pool: Arc::downgrade(self) }
+    }
+
+    fn stream(self: &Arc<Self>, conn: Arc<Http2>) -> Stream {
+        conn.in_flight.fetch_add(1, Ordering::Relaxed);
+        let reused = conn.used.load(Ordering::Relaxed);
+        Stream { conn, reused, pool: Arc::downgrade(self) }
+    }
+
+    /// Gives an HTTP/1.1 connection to the next in the queue, or lays it by.
+    fn offer(self: &Arc<Self>, mut conn: Http1, now: Instant) {
+        let mut state = self.lock();
+        let made_now = !conn.used;
+        if let Some(waiting) = state.next_waiting(made_now) {
+            state.in_flight += 1;
+            drop(state);
+            // A receiver gone meanwhile drops the lease, which comes back here.
+            let _ = waiting.grant.send(Ok(Lease::Exclusive(self.exclusive(conn))));
+        } else {
+            conn.used = true;
+            state.idle.push(Idle { conn, since: now });
+        }
+    }
+
+    /// Serves the queue from what can be had at once.
+    fn serve_waiting(self: &Arc<Self>) {
+        loop {
+            let mut closed = Closed::default();
+            let mut state = self.lock();
+            let Some(place) = state.next_place(false) else { break };
+            let Some(lease) = self.ready(&mut state, &mut closed) else { break };
+            let waiting = state.waiting.remove(place);
+            drop(state);
+            if let Some(waiting) = waiting {
+                let _ = waiting.grant.send(Ok(lease));
+            }
+        }
+        self.dial_for_waiting();
+    }
+
+    /// Opens as many connections as the queue needs and the bound allows.
+    fn dial_for_waiting(self: &Arc<Self>) {
+        for _ in 0..self.wanted() {
+            self.dial();
+        }
+    }
+
+    fn wanted(&self) -> usize {
+        let mut state = self.lock();
+        state.waiting.retain(|waiting| !waiting.grant.is_closed());
+        let waiting = state.waiting.len();
+        let needed = match (self.limits.http2, state.spoken) {
+            (settings::Http2::Never, _) | (_, Some(Spoken::Http1)) => waiting,
+            (_, Some(Spoken::Http2)) => waiting.div_ceil(STREAMS_MAX),
+            (_, None) => waiting.min(1), // it may serve all of them
+        };
+        let free = self.limits.max_connections.saturating_sub(state.open);
+        needed.saturating_sub(state.dialing).min(free)
+    }
+
+    fn dial(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.token.is_cancelled() {
+            return;
+        }
+        let sweep = {
+            let mut state = self.lock();
+            if state.open >= self.limits.max_connections {
+                return;
+            }
+            state.open += 1;
+            state.dialing += 1;
+            !std::mem::replace(&mut state.sweeping, true)
+        };
+        let dialed = dial(Arc::clone(self), Slot(Arc::downgrade(self)));
+        let token = self.token.clone();
+        runtime.spawn(async move { token.run_until_cancelled_owned(dialed).await });
+        if sweep {
+            let swept = sweep_until_empty(Arc::downgrade(self));
+            let token = self.token.clone();
+            runtime.spawn(async move { token.run_until_cancelled_owned(swept).await });
+        }
+    }
+
+    fn opened(self: &Arc<Self>, conn: Conn) {
+        let mut state = self.lock();
+        state.dialing -= 1;
+        state.opened += 1;
+        match conn {
+            Conn::Http1(conn) => {
+                state.spoken = Some(Spoken::Http1);
+                drop(state);
+                self.offer(conn, Instant::now());
+                self.dial_for_waiting(); // they may have waited to learn the protocol
+            }
+            Conn::Http2(conn) => {
+                state.spoken = Some(Spoken::Http2);
+                state.shared.push(Shared { conn: Arc::new(conn), since: Instant::now() });
+                drop(state);
+                self.serve_waiting();
+            }
+        }
+    }
+
+    /// Tells those who cannot be helped. With no connection alive, that is everybody for whom no other is
+    /// being made: each would only find the same. Otherwise one, since the rest may get one in use.
+    fn failed(&self, failure: Failure) {
+        let mut state = self.lock();
+        state.dialing -= 1;
+        let alive = !state.idle.is_empty() || !state.shared.is_empty() || state.in_flight > 0;
+        let surplus = state.waiting.len().saturating_sub(state.dialing);
+        let told = if alive { surplus.min(1) } else { surplus };
+        let told: Vec<_> = state.waiting.drain(..told).collect();
+        drop(state);
+        for waiting in told {
+            let _ = waiting.grant.send(Err(failure));
+        }
+    }
+
+    /// Closes what is idle for too long or too old; true when nothing is open any more.
+    fn sweep(&self) -> bool {
+        let now = Instant::now();
+        let mut closed = Closed::default();
+        let mut state = self.lock();
+        closed.idle.extend(state.idle.extract_if(.., |idle| !idle.is_usable(now)));
+        let limit = self.limits.idle_timeout;
+        closed.shared.extend(state.shared.extract_if(.., |shared| {
+            let idle = shared.conn.requests() == 0 && now.duration_since(shared.since) >= limit;
+            idle || !shared.conn.is_usable(now)
+        }));
+        let empty = state.open == 0;
+        state.sweeping = !empty;
+        empty
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The first who still waits and may have what there is.
+    fn next_place(&mut self, made_now: bool) -> Option<usize> {
+        let dialing = self.dialing > 0;
+        self.waiting.retain(|waiting| !waiting.grant.is_closed());
+        self.waiting.iter().position(|waiting| made_now || !waiting.fresh || !dialing)
+    }
+
+    fn next_waiting(&mut self, made_now: bool) -> Option<Waiting> {
+        let place = self.next_place(made_now)?;
+        self.waiting.remove(place)
+    }
+}
+
+impl Idle {
+    fn is_usable(&self, now: Instant) -> bool {
+        let conn = &self.conn;
+        !conn.sender.is_closed()
+            && now < conn.origin.retire_at
+            && now.duration_since(self.since) < conn.idle_timeout
+    }
+}
+
+impl Http2 {
+    fn requests(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn is_usable(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && now < self.origin.retire_at
+    }
+}
+
+/// Makes one connection and hands it to the queue.
+async fn dial(pool: Arc<Pool>, slot: Slot) {
+    let limits = pool.limits;
+    let alpn = match limits.http2 {
+        settings::Http2::Offer => Alpn::Any,
+        settings::Http2::Never => Alpn::Http1,
+        settings::Http2::Always => Alpn::Http2,
+    };
+    let dialed = match pool.dialer.dial(alpn).await {
+        Ok(dialed) => dialed,
+        Err(failure) => {
+            pool.failed(failure);
+            return; // only now the slot goes, and the rest of the queue may use it
+        }
+    };
+    match conn::start(dialed, slot, &pool.token, jittered(limits.max_age), limits.idle_timeout).await {
+        Ok(conn) => pool.opened(conn),
+        Err(failure) => pool.failed(failure),
+    }
+}
+
+/// Between four fifths of `age` and all of it: connections opened together must not close together.
+fn jittered(age: Duration) -> Duration {
+    use std::hash::BuildHasher;
+    let draw = std::hash::RandomState::new().hash_one(()) % 1000;
+    age - age / 5 * u32::try_from(draw).unwrap_or(0) / 1000
+}
+
+/// Closes what is idle for too long. One task for a pool, which ends when nothing is open.
+async fn sweep_until_empty(pool: Weak<Pool>) {
+    loop {
+        sleep(SWEEP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        if pool.sweep() {
+            return;
+        }
+    }
+}

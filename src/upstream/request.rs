@@ -1,0 +1,112 @@
+//! The head of every request to one backend, prepared once.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http_body_util::Full;
+
+use crate::config::BackendUrl;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+const NAME: HeaderValue = HeaderValue::from_static(concat!(
+    "outrigger/",
+    env!("CARGO_PKG_VERSION_MAJOR"),
+    ".",
+    env!("CARGO_PKG_VERSION_MINOR")
+));
+
+/// Everything before the body. Holds secrets; it has no `Debug`.
+pub(super) struct Head {
+    origin: Uri,
+    absolute: Uri,
+    host: Option<HeaderValue>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    pub(super) fn new(url: &BackendUrl, extra: &HeaderMap) -> Self {
+        let origin: Uri = url.path_and_query().parse().unwrap_or_else(|_| Uri::from_static("/"));
+        let absolute = Uri::builder()
+            .scheme(if url.is_tls() { "https" } else { "http" })
+            .authority(url.authority())
+            .path_and_query(url.path_and_query())
+            .build()
+            .unwrap_or_else(|_| origin.clone());
+        let mut headers = HeaderMap::with_capacity(8 + extra.len());
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, JSON);
+        headers.insert(ACCEPT_ENCODING, GZIP);
+        headers.insert(USER_AGENT, NAME);
+        if let Some(value) = url.user_info().and_then(basic) {
+            headers.insert(AUTHORIZATION, value);
+        }
+        for name in extra.keys() {
+            headers.remove(name);
+        }
+        for (name, value) in extra {
+            let mut value = value.clone();
+            value.set_sensitive(true); // hidden from `Debug`, and never indexed by HPACK
+            headers.append(name, value);
+        }
+        // A `Host` of the configuration wins; HTTP/2 takes it from the URL.
+        let host = headers.remove(HOST).or_else(|| HeaderValue::from_str(url.authority()).ok());
+        Self { origin, absolute, host, headers }
+    }
+
+    /// A request for one connection. `trace` adds headers, and replaces none of the prepared ones.
+    pub(super) fn request(
+        &self,
+        version: Version,
+        body: Bytes,
+        trace: Option<&HeaderMap>,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = self.headers.clone();
+        if version == Version::HTTP_2 {
+            *request.uri_mut() = self.absolute.clone();
+        } else {
+            *request.uri_mut() = self.origin.clone();
+            if let Some(host) = &self.host {
+                request.headers_mut().insert(HOST, host.clone());
+            }
+        }
+        for (name, value) in trace.into_iter().flatten() {
+            if !self.headers.contains_key(name) && name != HOST {
+                request.headers_mut().append(name, value.clone());
+            }
+        }
+        request
+    }
+}
+
+/// `Authorization: Basic` from `user:password` as it stands in a URL (RFC 7617; percent-encoded there).
+fn basic(user_info: &str) -> Option<HeaderValue> {
+    let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+    let mut plain = percent_decoded(user);
+    plain.push(b':');
+    plain.extend(percent_decoded(password));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(plain))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let escape = digits.and_then(|digits| Some(hex(digits[0])? << 4 | hex(digits[1])?));
+        decoded.push(escape.unwrap_or(*byte));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    decoded
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
