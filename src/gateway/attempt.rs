@@ -11,7 +11,7 @@ use crate::ethereum::MethodKind;
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::write_call;
 use crate::policy::classify::{self, Received, Verdict};
-use crate::policy::{BackendIndex, Class, Failure, Identity, Repeat, Timestamp};
+use crate::policy::{BackendIndex, Class, Identity, Outcome, Repeat, Timestamp};
 use crate::upstream;
 
 use super::call::Call;
@@ -44,8 +44,9 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
     let Order { backend, items, deadline, repeat } = order;
     let deadline = chain.instant(deadline);
     if chain.link(backend).identity() != Identity::Confirmed
-        && let Err(verdict) = identify(chain, backend, deadline).await
+        && let Err(outcome) = identify(chain, backend, deadline).await
     {
+        let verdict = Verdict::from(outcome);
         let verdicts = items.into_iter().map(|item| (item, verdict.clone())).collect();
         return Ended { backend, verdicts, sent: false };
     }
@@ -80,7 +81,7 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
         }
     }
     // Only a backend that refuses a batch of one is left with anything here.
-    verdicts.extend(left.into_iter().map(|item| (item, classify::no_answer(Failure::Protocol))));
+    verdicts.extend(left.into_iter().map(|item| (item, Verdict::from(Outcome::of(Class::BatchUnsupported)))));
     Ended { backend, verdicts, sent }
 }
 
@@ -117,10 +118,9 @@ async fn exchange(
         .iter()
         .zip(first_id..)
         .map(|(item, id)| classify::Sent {
-            id,
-            method: &calls[*item].name,
             chain_id: Some(chain.settings.chain_id),
             vendor: link.vendor.as_deref(),
+            ..classify::Sent::new(id, &calls[*item].name)
         })
         .collect();
     let body = body(calls, items, first_id);
@@ -139,7 +139,13 @@ async fn exchange(
     let now_unix_s = super::unix_time_s();
     let verdicts = match &*sent_calls {
         [call] => vec![classify::classify(call, &received, now_unix_s)],
-        several => classify::classify_batch(several, &received, now_unix_s),
+        several => {
+            let batch = classify::classify_batch(several, &received, now_unix_s);
+            if batch.stray.is_some() {
+                tracing::debug!(backend = %link.name, "answers to calls that were not made were dropped");
+            }
+            batch.items
+        }
     };
     let judged = |(item, verdict): (usize, Verdict)| (item, judge(&calls[item], verdict));
     Part { verdicts: items.iter().copied().zip(verdicts).map(judged).collect(), sent }
@@ -180,5 +186,10 @@ fn judge(call: &Call<'_>, verdict: Verdict) -> Verdict {
         }
         _ => false,
     };
-    if names_our_hash || !transaction.is_decoded() { verdict } else { classify::lying() }
+    if names_our_hash || !transaction.is_decoded() { verdict } else { lying().into() }
+}
+
+/// It answered, well formed and wrong: that is its fault, and another backend may be honest.
+fn lying() -> Outcome {
+    Outcome { retry_elsewhere: true, hurts_health: true, ..Outcome::of(Class::SilentWrong) }
 }

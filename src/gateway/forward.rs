@@ -8,7 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep_until;
 
 use crate::policy::classify::Verdict;
-use crate::policy::{BackendIndex, Event, Flight, Outcome, Plan, Step};
+use crate::policy::{BackendIndex, Class, Event, Flight, Outcome, Plan, Step};
 
 use super::attempt::{Ended, Order, attempt};
 use super::call::Call;
@@ -135,7 +135,7 @@ impl Board {
                 worst = Some(outcome);
             }
         }
-        worst.unwrap_or_else(Outcome::answered)
+        worst.unwrap_or_else(|| Outcome::of(Class::Ok))
     }
 }
 

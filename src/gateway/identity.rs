@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::jsonrpc::write_call;
 use crate::jsonrpc::reply::Payload;
 use crate::policy::classify::{self, Received, Verdict};
-use crate::policy::{BackendIndex, Class, Identity};
+use crate::policy::{BackendIndex, Class, Identity, Outcome};
 use crate::upstream;
 
 use super::chain::Chain;
@@ -18,11 +18,11 @@ use super::chain::Chain;
 ///
 /// # Errors
 /// What the backend's answer came to, when it did not confirm the chain.
-pub(super) async fn identify(chain: &Chain, backend: BackendIndex, deadline: Instant) -> Result<(), Verdict> {
+pub(super) async fn identify(chain: &Chain, backend: BackendIndex, deadline: Instant) -> Result<(), Outcome> {
     let link = chain.link(backend);
     let _turn = match tokio::time::timeout_at(deadline, link.identifying.lock()).await {
         Ok(turn) => turn,
-        Err(_) => return Err(classify::no_answer(crate::policy::Failure::Timeout)),
+        Err(_) => return Err(Outcome::of(Class::TimeoutUpstream)),
     };
     if link.identity() == Identity::Confirmed {
         return Ok(());
@@ -35,7 +35,7 @@ pub(super) async fn ask_chain_id(
     chain: &Chain,
     backend: BackendIndex,
     deadline: Instant,
-) -> Result<(), Verdict> {
+) -> Result<(), Outcome> {
     let verdict = probe(chain, backend, "eth_chainId", deadline).await;
     match verdict.outcome.class {
         Class::Ok => {
@@ -56,14 +56,14 @@ pub(super) async fn ask_chain_id(
                 );
             }
             chain.set_identity(backend, Identity::WrongChain);
-            Err(verdict)
+            Err(verdict.outcome)
         }
         // Transaction relays answer little else than transactions: they cannot say it.
         Class::MethodUnsupported => {
             chain.set_identity(backend, Identity::Confirmed);
             Ok(())
         }
-        _ => Err(verdict),
+        _ => Err(verdict.outcome),
     }
 }
 
@@ -86,10 +86,9 @@ pub(super) async fn probe(
         Err(error) => Received::Failed(error.failure),
     };
     let sent = classify::Sent {
-        id,
-        method,
         chain_id: Some(chain.settings.chain_id),
         vendor: link.vendor.as_deref(),
+        ..classify::Sent::new(id, method)
     };
     classify::classify(&sent, &received, super::unix_time_s())
 }

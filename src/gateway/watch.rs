@@ -53,8 +53,8 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
                     confirmed_at = Instant::now();
                     Duration::ZERO
                 }
-                Err(verdict) => {
-                    chain.decide().fleet.probed(chain.now(), backend, &verdict.outcome);
+                Err(outcome) => {
+                    chain.decide().fleet.probed(chain.now(), backend, &outcome);
                     let pause = unknown_pause;
                     unknown_pause = (unknown_pause * 2).min(UNKNOWN_PAUSE.1);
                     pause

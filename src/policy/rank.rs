@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 
 use crate::ethereum::MethodClass;
 
-use super::Timestamp;
+use super::{Class, Timestamp};
 use super::fleet::{Backend, BackendIndex, BackendSet, Fleet, Identity, Need, Tier};
 
 /// Past this share of failures a backend only serves when nobody better is left.
@@ -37,6 +37,25 @@ impl Fleet {
         rng: &mut impl Rng,
     ) -> Option<BackendIndex> {
         if tried.is_empty() { self.first(now, need, rng) } else { self.best(now, need, tried) }
+    }
+
+    /// Whether a backend takes part in answering reads.
+    pub fn answers_reads(&self, backend: &Backend) -> bool {
+        !backend.is_cordoned() && backend.identity() != Identity::WrongChain && !backend.spec().private
+    }
+
+    /// Why [`Self::choose`] found nobody at all: the reason that tells the client most.
+    pub fn nobody_because(&self, now: Timestamp, need: &Need) -> Class {
+        let reason = |backend: &Backend| match () {
+            () if backend.is_cordoned() || !keeps_private(self, need, backend) => Class::ConnectionError,
+            () if backend.identity() == Identity::WrongChain => Class::WrongChain,
+            () if backend.lacks_method(now, need.method) => Class::MethodUnsupported,
+            () => backend.cooling(now).map_or(Class::ConnectionError, |cooling| cooling.class),
+        };
+        self.iter()
+            .map(|(_, backend)| reason(backend))
+            .max_by_key(|class| class.informs())
+            .unwrap_or(Class::ConnectionError)
     }
 
     /// The first attempt of a request goes to the favourite of its class.

@@ -1,0 +1,499 @@
+//! One request's way through: admitted, answered here or sent to backends, and answered.
+//!
+//! [`Gateway`] is the product as a library: the server is a thin layer around it.
+
+mod admit;
+mod attempt;
+mod call;
+mod chain;
+mod filters;
+mod forward;
+mod identity;
+mod link;
+mod packet;
+mod status;
+mod transaction;
+mod watch;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::{join, join_all};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::{self, Config};
+use crate::ethereum::{MethodKind, Sticky};
+use crate::jsonrpc::reply::Payload;
+use crate::jsonrpc::{self, ErrorObject, Id, Item, Limits, Rejected, Request, code};
+use crate::policy::classify;
+use crate::policy::{BackendIndex, Class, Plan};
+use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
+
+use admit::{Admission, admit};
+use call::{Answered, Call, Said};
+use chain::Chain;
+use forward::{Landed, forward};
+use link::Link;
+
+pub use packet::{Packet, Reply, Source, Trail};
+pub use status::{BackendStatus, ChainStatus, DomainStatus, HealthStatus, Status};
+
+/// Why a gateway cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The certificate authorities that backends are checked against cannot be loaded.
+    #[error("routing.roots: {0}")]
+    Tls(#[from] TlsError),
+    /// Tasks that look after the backends need a runtime to live in.
+    #[error("no tokio runtime: make the gateway inside one")]
+    NoRuntime,
+}
+
+/// A name that the gateway does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotFound {
+    /// No chain of this name or id.
+    #[error("no such chain")]
+    Chain,
+    /// No backend of this name on the chain.
+    #[error("no such backend")]
+    Backend,
+}
+
+/// Several RPC providers as one that does not fail. Cheap to clone; its tasks end when the last clone is
+/// dropped. Several gateways can live in one process.
+///
+/// As a [`tower::Service`] it takes a [`Packet`] and never errs: what went wrong is in the JSON-RPC answer.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    chains: Vec<Arc<Chain>>,
+    limits: Limits,
+    made_at: Instant,
+    _tasks: DropGuard,
+}
+
+impl Gateway {
+    /// Makes a gateway and starts looking after its backends.
+    ///
+    /// # Errors
+    /// When certificate authorities cannot be loaded, or outside a tokio runtime.
+    pub fn new(config: &Config) -> Result<Self, GatewayError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| GatewayError::NoRuntime)?;
+        let tls = Arc::new(Tls::new(&roots(&config.routing.roots))?);
+        let dns = Arc::new(Dns::system());
+        let tasks = CancellationToken::new();
+        let chains: Vec<_> = config
+            .chains
+            .iter()
+            .map(|settings| {
+                let links =
+                    settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
+                Arc::new(Chain::new(settings.clone(), config.routing.clone(), links))
+            })
+            .collect();
+        for (at, chain) in chains.iter().enumerate() {
+            // Chains that come with the presets are many and mostly unused; those of a file are meant.
+            let eager = at == 0 || !config.is_preset();
+            let watched = watch::watch(chain.clone(), eager);
+            let ended = tasks.clone();
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = watched => {}
+                    () = ended.cancelled() => {}
+                }
+            });
+        }
+        let limits = Limits { batch_items_max: config.server.max_batch };
+        let inner = Inner { chains, limits, made_at: Instant::now(), _tasks: tasks.drop_guard() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Answers one packet. Never fails: what went wrong is in the JSON-RPC answer. Dropping the future
+    /// cancels what is under way.
+    pub async fn answer(&self, packet: Packet) -> Reply {
+        let Ok(chain) = self.chain(packet.chain.as_deref()) else {
+            let error = ErrorObject::new(code::INVALID_REQUEST, "no such chain");
+            return reply(&Id::NULL, &Answered::refused(error));
+        };
+        chain.touch();
+        match jsonrpc::parse(&packet.body, &self.inner.limits) {
+            Err(rejected) => refuse(rejected),
+            Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
+            Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, request).await,
+            Ok(jsonrpc::Packet::Batch(items)) => batch(chain, items).await,
+        }
+    }
+
+    /// Makes one call. `params` is anything that serialises to a JSON array or object.
+    ///
+    /// # Errors
+    /// The JSON-RPC error object that the call was answered with.
+    pub async fn call(
+        &self,
+        chain: Option<&str>,
+        method: &str,
+        params: impl serde::Serialize,
+    ) -> Result<Box<RawValue>, ErrorObject> {
+        let internal = |message: &str| ErrorObject::new(code::INTERNAL_ERROR, message);
+        let chain = self.chain(chain).map_err(|error| ErrorObject::new(code::INVALID_REQUEST, error.to_string()))?;
+        chain.touch();
+        let params = to_raw_value(&params)
+            .map_err(|error| ErrorObject::new(code::INVALID_PARAMS, format!("params: {error}")))?;
+        let request = Request { id: Some(Id::NULL), method: method.into(), params: Some(&params) };
+        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        match one(chain, request).await.said {
+            Said::Result(bytes) => {
+                RawValue::from_string(text(bytes)).map_err(|_| internal("the result is no JSON"))
+            }
+            Said::Error(bytes) => Err(serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| ErrorObject::new(code::INTERNAL_ERROR, text(bytes)))),
+        }
+    }
+
+    /// Whether a chain goes by this name, alias or decimal id; `None` is the default chain.
+    pub fn has_chain(&self, chain: Option<&str>) -> bool {
+        self.chain(chain).is_ok()
+    }
+
+    /// Names of the chains, in the order of the configuration; the first is the default.
+    pub fn chains(&self) -> impl Iterator<Item = &str> {
+        self.inner.chains.iter().map(|chain| chain.settings.name.as_str())
+    }
+
+    /// A picture of the present.
+    pub fn status(&self) -> Status {
+        let chains: Vec<_> = self.inner.chains.iter().map(|chain| ChainStatus::of(chain)).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.inner.made_at.elapsed().as_secs(),
+            ready: chains.iter().any(|chain| chain.ready),
+            chains,
+        }
+    }
+
+    /// Whether any chain has a usable backend.
+    pub fn is_ready(&self) -> bool {
+        self.inner.chains.iter().any(|chain| {
+            let now = chain.now();
+            chain.decide().fleet.iter().any(|(_, backend)| backend.is_usable(now))
+        })
+    }
+
+    /// Takes a backend out of all use, or puts it back. Calls under way are not disturbed.
+    ///
+    /// # Errors
+    /// When there is no such chain or backend.
+    pub fn set_cordoned(&self, chain: &str, backend: &str, cordoned: bool) -> Result<(), NotFound> {
+        let chain = self.chain(Some(chain))?;
+        let mut decider = chain.decide();
+        let index = decider.fleet.find(backend).ok_or(NotFound::Backend)?;
+        decider.fleet.set_cordoned(index, cordoned);
+        drop(decider);
+        tracing::info!(chain = %chain.settings.name, backend, cordoned, "cordon");
+        Ok(())
+    }
+
+    fn chain(&self, name: Option<&str>) -> Result<&Arc<Chain>, NotFound> {
+        let chains = &self.inner.chains;
+        let Some(name) = name else { return chains.first().ok_or(NotFound::Chain) };
+        let by_name = chains.iter().find(|chain| chain.settings.name == name);
+        let goes_by = |chain: &&Arc<Chain>| {
+            let aliases = chain.settings.preset.map_or(&[][..], |preset| preset.aliases);
+            aliases.contains(&name) || name.parse() == Ok(chain.settings.chain_id)
+        };
+        by_name.or_else(|| chains.iter().find(goes_by)).ok_or(NotFound::Chain)
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("chains", &self.chains().collect::<Vec<_>>()).finish()
+    }
+}
+
+impl tower::Service<Packet> for Gateway {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, packet: Packet) -> Self::Future {
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.answer(packet).await) })
+    }
+}
+
+fn roots(roots: &config::Roots) -> crate::upstream::Roots {
+    match roots {
+        config::Roots::Webpki => crate::upstream::Roots::Webpki,
+        config::Roots::Native => crate::upstream::Roots::Native,
+        config::Roots::File(path) => crate::upstream::Roots::File(path.clone()),
+    }
+}
+
+fn link(backend: &config::Backend, routing: &config::Routing, tls: &Arc<Tls>, dns: &Arc<Dns>) -> Link {
+    let mut settings = UpstreamSettings::new(backend.url.clone(), tls.clone(), dns.clone());
+    settings.connect_timeout = routing.connect_timeout;
+    settings.max_answer = routing.max_answer;
+    if let Some(max) = backend.max_connections {
+        settings.max_connections = max;
+    }
+    for (name, value) in &backend.headers {
+        // The configuration has checked that these are header values.
+        if let Ok(mut value) = http::HeaderValue::from_str(value.expose()) {
+            value.set_sensitive(true);
+            settings.headers.insert(name.clone(), value);
+        }
+    }
+    let vendor = backend.provider.as_deref().map(|provider| provider.to_lowercase().into());
+    Link::new(backend.name.as_str().into(), vendor, Upstream::new(settings))
+}
+
+/// Seconds since 1970, for `Retry-After` dates and nothing else.
+fn unix_time_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn refuse(rejected: Rejected<'_>) -> Reply {
+    match rejected.id {
+        Some(id) => reply(&id, &Answered::refused(rejected.error)),
+        None => Reply { body: None, trail: Trail::default() },
+    }
+}
+
+fn reply(id: &Id<'_>, answered: &Answered) -> Reply {
+    let mut body = Vec::new();
+    write(&mut body, id, &answered.said);
+    Reply { body: Some(body.into()), trail: answered.trail.clone() }
+}
+
+fn write(out: &mut Vec<u8>, id: &Id<'_>, said: &Said) {
+    match said {
+        Said::Result(result) => jsonrpc::write_result(out, id.as_str(), result),
+        Said::Error(error) => jsonrpc::write_error(out, id.as_str(), error),
+    }
+}
+
+async fn single(chain: &Chain, request: Request<'_>) -> Reply {
+    let Some(id) = request.id else {
+        notify(chain, request).await;
+        return Reply { body: None, trail: Trail::default() };
+    };
+    let answered = one(chain, request).await;
+    reply(&id, &answered)
+}
+
+/// A notification is carried out where that has an effect, and never answered.
+async fn notify(chain: &Chain, request: Request<'_>) {
+    if let Admission::Forward(call) = admit(&chain.settings, request)
+        && call.method.kind == MethodKind::TxSubmit
+    {
+        carry(chain, call).await;
+    }
+}
+
+async fn one(chain: &Chain, request: Request<'_>) -> Answered {
+    match admit(&chain.settings, request) {
+        Admission::Answered(answered) => answered,
+        Admission::Forward(call) => carry(chain, call).await,
+    }
+}
+
+/// Gets one admitted call answered.
+async fn carry(chain: &Chain, call: Call<'_>) -> Answered {
+    if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
+        return transaction::submit(chain, call, hash).await;
+    }
+    let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    if call.method.sticky() == Some(Sticky::Uses) {
+        plan.need.only = filter_id(&call).and_then(|id| chain.filters.home(chain.now(), &id));
+    }
+    let calls = [call];
+    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
+    told(chain, &calls[0], landed)
+}
+
+/// A batch: calls of one class travel together, transactions and filters one after the other in the
+/// client's order, all of them at the same time.
+async fn batch(chain: &Chain, items: Vec<Item<'_>>) -> Reply {
+    let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
+    for item in items {
+        let request = match item {
+            Ok(request) => request,
+            Err(Rejected { id, error }) => {
+                answers.extend(id.map(|id| Some((id, Answered::refused(error)))));
+                continue;
+            }
+        };
+        let id = request.id;
+        let at = id.map(|_| answers.len());
+        match admit(&chain.settings, request) {
+            Admission::Answered(answered) => answers.extend(id.map(|id| Some((id, answered)))),
+            Admission::Forward(call) if must_go_in_turn(&call) => {
+                if at.is_some() || call.method.kind == MethodKind::TxSubmit {
+                    in_turn.push((at, call));
+                }
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
+            Admission::Forward(call) => {
+                if let Some(at) = at {
+                    Group::add(&mut groups, chain, at, call);
+                }
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
+        }
+    }
+    let together = join_all(groups.into_iter().map(|group| group.carry(chain)));
+    let one_by_one = async {
+        let mut done = Vec::with_capacity(in_turn.len());
+        for (at, call) in in_turn {
+            done.push((at, carry(chain, call).await));
+        }
+        done
+    };
+    let (together, one_by_one) = join(together, one_by_one).await;
+    let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
+    for (at, answered) in together.into_iter().flatten().chain(alone) {
+        if let Some(Some((_, slot))) = answers.get_mut(at) {
+            *slot = answered;
+        }
+    }
+    assemble(answers.into_iter().flatten())
+}
+
+/// Stands in a batch's answers until the call's own answer takes its place.
+fn unanswered() -> Answered {
+    Answered::failed(ErrorObject::new(code::INTERNAL_ERROR, "internal error"), 0)
+}
+
+fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
+    let mut trail = Trail::default();
+    let mut body = Vec::new();
+    for (id, answered) in answers {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        write(&mut body, &id, &answered.said);
+        trail.merge(answered.trail);
+    }
+    if body.is_empty() {
+        return Reply { body: None, trail };
+    }
+    body.push(b']');
+    Reply { body: Some(body.into()), trail }
+}
+
+/// What changes something, or hangs on a handle that lives at one backend.
+fn must_go_in_turn(call: &Call<'_>) -> bool {
+    call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
+}
+
+/// Calls of a batch that share a plan.
+struct Group<'a> {
+    plan: Plan,
+    places: Vec<usize>,
+    calls: Vec<Call<'a>>,
+}
+
+impl<'a> Group<'a> {
+    /// Puts a call with its like. A group's plan has the latest deadline of its calls, and names no
+    /// method unless all of them have the same one.
+    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, call: Call<'a>) {
+        let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+        let alike = |group: &&mut Self| {
+            group.plan.need.class == plan.need.class && group.plan.repeat == plan.repeat
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => {
+                group.plan.deadline = group.plan.deadline.max(plan.deadline);
+                group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
+                group.places.push(place);
+                group.calls.push(call);
+            }
+            None => groups.push(Self { plan, places: vec![place], calls: vec![call] }),
+        }
+    }
+
+    async fn carry(self, chain: &Chain) -> Vec<(usize, Answered)> {
+        let landed = forward(chain, &self.calls, self.plan).await;
+        self.places
+            .into_iter()
+            .zip(landed.into_iter().zip(&self.calls))
+            .map(|(place, (landed, call))| (place, told(chain, call, landed)))
+            .collect()
+    }
+}
+
+/// What the client is told, and what the answer teaches on its way.
+fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
+    let Landed { said, attempts } = landed;
+    let Some((verdict, backend)) = said else {
+        return Answered::failed(nobody_answered(chain, call, attempts), attempts);
+    };
+    if verdict.outcome.class == Class::Ok {
+        learn(chain, call, backend, verdict.payload.as_ref());
+    }
+    let said = match classify::to_client(&verdict.outcome, verdict.payload.as_ref(), &call.name) {
+        classify::ToClient::Result(bytes) => Said::Result(bytes),
+        classify::ToClient::ErrorBytes(bytes) => Said::Error(bytes),
+        classify::ToClient::Error(object) => Said::Error(object.to_json().into()),
+        classify::ToClient::TransactionHash => match &call.transaction {
+            Some(transaction) => Said::Result(transaction::hash_result(transaction.hash())),
+            None => Said::Error(ErrorObject::new(code::INTERNAL_ERROR, "already known").to_json().into()),
+        },
+    };
+    let backends = vec![chain.link(backend).name.clone()];
+    Answered { said, trail: Trail { backends, source: Source::Backend, attempts, hint: None } }
+}
+
+fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
+    let Some(payload) = payload else { return };
+    if call.method.name == "eth_blockNumber"
+        && let Some(number) = watch::block_number(payload)
+    {
+        chain.link(backend).saw_head(number);
+    }
+    if call.method.sticky() == Some(Sticky::Creates)
+        && let Payload::Result(bytes) = payload
+        && let Ok(id) = serde_json::from_slice::<String>(bytes)
+    {
+        chain.filters.made(chain.now(), &id, backend);
+    }
+}
+
+fn filter_id(call: &Call<'_>) -> Option<String> {
+    let (id,): (String,) = serde_json::from_str(call.params?.get()).ok()?;
+    Some(id)
+}
+
+/// Why no backend said anything, in words that tell what to change.
+fn nobody_answered(chain: &Chain, call: &Call<'_>, attempts: u32) -> ErrorObject {
+    if attempts > 0 {
+        return ErrorObject::new(code::INTERNAL_ERROR, "upstream timeout");
+    }
+    let plan = chain.plan(call.method, Duration::ZERO);
+    match chain.decide().fleet.nobody_because(chain.now(), &plan.need) {
+        Class::MethodUnsupported => call::no_such_method(&call.name),
+        Class::RateLimited | Class::QuotaExhausted => {
+            ErrorObject::new(code::LIMIT_EXCEEDED, "rate limit exceeded on all upstreams")
+        }
+        Class::WrongChain => ErrorObject::new(code::INTERNAL_ERROR, "no upstream on the requested chain"),
+        _ => ErrorObject::new(code::INTERNAL_ERROR, "no upstream may be used for this request"),
+    }
+}
