@@ -1,0 +1,50 @@
+//! What an operator does: only from this machine or with a token, never from a web page without one.
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use http::StatusCode;
+use http::header::ORIGIN;
+use serde_json::json;
+
+use super::{Connection, Shared, auth, rpc};
+
+pub(super) async fn cordon(
+    State(shared): State<Shared>,
+    Path((chain, backend)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    set_cordoned(&shared, &chain, &backend, true, &request)
+}
+
+pub(super) async fn uncordon(
+    State(shared): State<Shared>,
+    Path((chain, backend)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    set_cordoned(&shared, &chain, &backend, false, &request)
+}
+
+fn set_cordoned(shared: &Shared, chain: &str, backend: &str, cordoned: bool, request: &Request) -> Response {
+    if !may_administrate(shared, request) {
+        return rpc::refusal(
+            StatusCode::FORBIDDEN,
+            "administration is for this machine itself, or for a request with a token (server.auth)",
+        );
+    }
+    match shared.gateway.set_cordoned(chain, backend, cordoned) {
+        Ok(()) => Json(json!({ "chain": chain, "backend": backend, "cordoned": cordoned })).into_response(),
+        Err(not_found) => rpc::refusal(StatusCode::NOT_FOUND, &not_found.to_string()),
+    }
+}
+
+/// A page in the operator's own browser also comes from this machine: it needs a token.
+fn may_administrate(shared: &Shared, request: &Request) -> bool {
+    let headers = request.headers();
+    if !shared.settings.tokens.is_empty() {
+        return auth::carries_token(headers, &shared.settings);
+    }
+    let from_here =
+        request.extensions().get::<Connection>().is_some_and(|c| c.is_this_machine(headers));
+    from_here && !headers.contains_key(ORIGIN)
+}

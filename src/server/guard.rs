@@ -1,0 +1,86 @@
+//! Keeps web pages from reaching a local proxy under a name of their own (DNS rebinding).
+//!
+//! A page at `evil.example` can let that name resolve to 127.0.0.1 and then talk to us as its own origin.
+//! Its requests still carry its own name in `Host`.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::StatusCode;
+use http::header::HOST;
+
+use crate::config;
+
+use super::{Connection, Shared, rpc};
+
+/// Answers 403 to a `Host` that is neither this machine's nor allowed.
+pub(super) async fn refuse_foreign_hosts(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let connection = request.extensions().get::<Connection>().copied();
+    // HTTP/2 names the host in `:authority`, which is the URI's.
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
+        .or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    if is_allowed(host, connection.is_some_and(|c| c.is_on_loopback()), &shared.settings) {
+        return next.run(request).await;
+    }
+    rpc::refusal(
+        StatusCode::FORBIDDEN,
+        "the Host header names another machine: use localhost, or list the name under server.allowed_hosts",
+    )
+}
+
+fn is_allowed(host: Option<&str>, on_loopback: bool, settings: &config::Server) -> bool {
+    let Some(host) = host else { return !on_loopback && settings.allowed_hosts.is_empty() };
+    let name = without_port(host).to_ascii_lowercase();
+    let name = name.trim_end_matches('.');
+    let listed = settings.allowed_hosts.iter().any(|allowed| {
+        let allowed = allowed.to_ascii_lowercase();
+        allowed == "*" || allowed == name || allowed == host.to_ascii_lowercase()
+    });
+    let this_machine = name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    listed || if on_loopback { this_machine } else { settings.allowed_hosts.is_empty() || this_machine }
+}
+
+fn without_port(host: &str) -> &str {
+    if let Some(bracketed) = host.strip_prefix('[') {
+        return bracketed.split(']').next().unwrap_or_default();
+    }
+    host.split(':').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn allowed(host: &str, on_loopback: bool, list: &[&str]) -> bool {
+        let mut settings = Config::presets().server;
+        settings.allowed_hosts = list.iter().map(|name| (*name).to_owned()).collect();
+        is_allowed(Some(host), on_loopback, &settings)
+    }
+
+    #[test]
+    fn p5_a_foreign_host_is_refused_on_loopback() {
+        for host in ["localhost", "LOCALHOST:8545", "127.0.0.1:8545", "[::1]:8545", "127.8.9.1", "eth.localhost"] {
+            assert!(allowed(host, true, &[]), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8545", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::2]"] {
+            assert!(!allowed(host, true, &[]), "{host}");
+        }
+        assert!(allowed("rpc.example:443", true, &["rpc.example"]));
+    }
+
+    #[test]
+    fn a_public_listener_takes_any_host_unless_told_otherwise() {
+        assert!(allowed("rpc.example", false, &[]));
+        assert!(!allowed("other.example", false, &["rpc.example"]));
+    }
+}

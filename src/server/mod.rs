@@ -1,0 +1,82 @@
+//! The HTTP face of a gateway: an axum router with its guards, and a listener that serves it.
+//!
+//! [`router`] can be nested in another program's app; [`Server`] is what the binary runs.
+
+mod admin;
+mod auth;
+mod connection;
+mod cors;
+mod guard;
+mod listen;
+mod pages;
+mod rpc;
+mod tls;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::{Predicate, SizeAbove};
+use tower_http::compression::{CompressionLayer, DefaultPredicate};
+use tower_http::decompression::RequestDecompressionLayer;
+
+use crate::config;
+use crate::gateway::Gateway;
+
+pub use connection::Connection;
+pub use listen::{Server, ServerError};
+
+/// Packing an answer smaller than a network packet gains nothing.
+const COMPRESS_ABOVE_BYTES: u16 = 1024;
+
+/// What every handler sees.
+#[derive(Clone)]
+struct Shared {
+    gateway: Gateway,
+    settings: Arc<config::Server>,
+    draining: Draining,
+}
+
+/// Whether the process is on its way out: load balancers are told before connections close.
+#[derive(Clone, Debug, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// From now on `/readyz` says no.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that is served over HTTP: JSON-RPC on `/`, `/{chain name}` and `/{chain id}`, and the pages.
+pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -> Router {
+    let shared = Shared { gateway, settings: Arc::new(settings.clone()), draining };
+    let compress = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_ABOVE_BYTES));
+    let guarded = Router::new()
+        .route("/", post(rpc::default_chain).get(pages::index))
+        .route("/{chain}", post(rpc::named_chain))
+        .route("/status", get(pages::status))
+        .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))
+        .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))
+        .layer(from_fn_with_state(shared.clone(), auth::require_token));
+    Router::new()
+        .merge(guarded)
+        .route("/healthz", get(pages::healthz))
+        .route("/readyz", get(pages::readyz))
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestDecompressionLayer::new())
+        .layer(from_fn_with_state(shared.clone(), guard::refuse_foreign_hosts))
+        .layer(CatchPanicLayer::custom(rpc::panicked))
+        .layer(CompressionLayer::new().compress_when(compress))
+        .layer(cors::layer(settings))
+        .layer(axum::middleware::from_fn(cors::preflight_is_204))
+        .with_state(shared)
+}

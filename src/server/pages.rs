@@ -1,0 +1,58 @@
+//! What is not JSON-RPC: state for people, load balancers and orchestrators.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::gateway::Status;
+
+use super::Shared;
+
+/// A first page for whoever opens the address in a browser.
+pub(super) async fn index(State(shared): State<Shared>) -> Html<String> {
+    let status = shared.gateway.status();
+    let rows: String = status
+        .chains
+        .iter()
+        .map(|chain| {
+            let usable = chain.backends.iter().filter(|backend| backend.state == "ok").count();
+            format!(
+                "<tr><td><code>/{}</code></td><td>{}</td><td>{} of {}</td><td>{}</td></tr>",
+                escape(&chain.name),
+                chain.chain_id,
+                usable,
+                chain.backends.len(),
+                escape(&chain.domains.summary),
+            )
+        })
+        .collect();
+    Html(format!(include_str!("index.html"), rows = rows, version = status.version))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
+    Json(shared.gateway.status())
+}
+
+/// The process lives.
+pub(super) async fn healthz() -> impl IntoResponse {
+    Json(json!({ "alive": true }))
+}
+
+/// The process can serve.
+pub(super) async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    let draining = shared.draining.has_begun();
+    let ready = shared.gateway.is_ready() && !draining;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let reason = match (ready, draining) {
+        (true, _) => None,
+        (false, true) => Some("shutting down"),
+        (false, false) => Some("no chain has a usable backend; /status says why"),
+    };
+    (status, Json(json!({ "ready": ready, "reason": reason })))
+}

@@ -1,0 +1,150 @@
+//! JSON-RPC over HTTP POST.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::time::{Instant, timeout};
+
+use crate::gateway::{Packet, Reply};
+use crate::jsonrpc::{ErrorObject, code, write_error};
+
+use super::{Connection, Shared};
+
+const BACKEND: HeaderName = HeaderName::from_static("x-outrigger-backend");
+const SOURCE: HeaderName = HeaderName::from_static("x-outrigger-source");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-outrigger-attempts");
+const HINT: HeaderName = HeaderName::from_static("x-outrigger-hint");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(super) async fn default_chain(State(shared): State<Shared>, request: Request) -> Response {
+    answer(shared, None, request).await
+}
+
+pub(super) async fn named_chain(
+    State(shared): State<Shared>,
+    Path(chain): Path<String>,
+    request: Request,
+) -> Response {
+    if !shared.gateway.has_chain(Some(&chain)) {
+        let known = shared.gateway.chains().take(20).collect::<Vec<_>>().join(", ");
+        return refusal(StatusCode::NOT_FOUND, &format!("no such chain here; there are: {known}"));
+    }
+    answer(shared, Some(chain.into()), request).await
+}
+
+async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Response {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    if let Err(reason) = accepts(&head.headers) {
+        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+    }
+    let body = match read(body, &head.headers, &shared).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let bytes_in = body.len();
+    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body }).await;
+    tracing::debug!(
+        client = head.extensions.get::<Connection>().map(|c| c.client(&head.headers, &shared.settings).to_string()),
+        chain = chain.as_deref(),
+        source = reply.trail.source.as_str(),
+        backends = ?reply.trail.backends,
+        attempts = reply.trail.attempts,
+        bytes_in,
+        bytes_out = reply.body.as_ref().map_or(0, Bytes::len),
+        took_us = started.elapsed().as_micros() as u64,
+        "answered"
+    );
+    response(reply)
+}
+
+/// JSON only: a form or plain text skips the browser's preflight, and so could be posted by any page.
+fn accepts(headers: &HeaderMap) -> Result<(), &'static str> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return match headers.contains_key(ORIGIN) {
+            true => Err("send `content-type: application/json`: a web page must name it"),
+            false => Ok(()),
+        };
+    };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let json = ["application/json", "application/json-rpc", "application/jsonrequest"];
+    match json.iter().any(|accepted| essence.eq_ignore_ascii_case(accepted)) {
+        true => Ok(()),
+        false => Err("send `content-type: application/json`: nothing else is understood"),
+    }
+}
+
+/// Reads the body within its bounds of size and time.
+async fn read(body: Body, headers: &HeaderMap, shared: &Shared) -> Result<Bytes, Response> {
+    let max = shared.settings.max_body;
+    let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
+    let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    match timeout(shared.settings.body_timeout, Limited::new(body, max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if is_length(&*error) => Err(too_large()),
+        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the request body broke off or is badly packed")),
+        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the request body did not come in time")),
+    }
+}
+
+fn is_length(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn response(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body.clone().unwrap_or_default()));
+    let headers = response.headers_mut();
+    if reply.body.is_some() {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
+    let trail = reply.trail;
+    let backends = trail.backends.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+    if let Ok(value) = HeaderValue::from_str(&backends)
+        && !backends.is_empty()
+    {
+        headers.insert(BACKEND, value);
+    }
+    headers.insert(SOURCE, HeaderValue::from_static(trail.source.as_str()));
+    headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts));
+    if let Some(hint) = trail.hint {
+        headers.insert(HINT, HeaderValue::from_static(hint));
+    }
+    response
+}
+
+/// A request that is no JSON-RPC call at all. The status says what is wrong, the body says it in JSON-RPC.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+    let mut body = Vec::new();
+    write_error(&mut body, "null", &ErrorObject::new(code::INVALID_REQUEST, message).to_json());
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A defect of ours. The client learns that, and nothing of what the panic said.
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    let mut body = Vec::new();
+    write_error(&mut body, "null", &ErrorObject::new(code::INTERNAL_ERROR, "internal error").to_json());
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
