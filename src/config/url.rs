@@ -49,7 +49,10 @@ impl BackendUrl {
         let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
         let scheme = uri.scheme_str().ok_or(UrlError::Malformed)?.to_ascii_lowercase();
         if !schemes.contains(&scheme.as_str()) {
-            return Err(UrlError::Scheme { found: scheme, expected });
+            // A key with a colon in it would pass for a scheme: only well-known ones are named.
+            let known = ["http", "https", "ws", "wss", "ftp", "file", "ipc", "tcp", "unix", "redis"];
+            let found = if known.contains(&scheme.as_str()) { scheme } else { "...".to_owned() };
+            return Err(UrlError::Scheme { found, expected });
         }
         let authority = uri.authority().ok_or(UrlError::NoHost)?;
         if authority.host().is_empty() {

@@ -1,0 +1,137 @@
+//! `[routing]`, `[transactions]` and `[cache]`.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::Resolver;
+use crate::config::file::{CacheFile, RoutingFile, TransactionsFile, WhenUnreachableFile};
+use crate::config::secret::Secret;
+use crate::config::settings::{Cache, Roots, Routing, SharedStore, Transactions, WhenUnreachable};
+
+/// A wallet shows its user an error after about ten seconds in any case.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// What tracing a full block takes on a node that is not alone.
+const HEAVY_DEADLINE: Duration = Duration::from_secs(120);
+/// Three round trips around the earth.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// One per domain in a usual set-up; a fifth attempt has never been seen to help.
+const MAX_ATTEMPTS: u64 = 4;
+/// Sooner, a hedge only answers the jitter of one network.
+const HEDGE_DELAY_MIN: Duration = Duration::from_millis(10);
+/// The promise for a backend that accepts and stays silent.
+const HEDGE_DELAY_MAX: Duration = Duration::from_millis(250);
+/// The promised shares of extra calls.
+const EXTRA_CALLS_CALM: f64 = 0.02;
+const EXTRA_CALLS_FAULT: f64 = 0.10;
+/// Nodes cap an answer of `eth_getLogs` at some tens of megabytes, traces of a block at about a hundred.
+const MAX_ANSWER: u64 = 128 << 20;
+/// Two distant domains, and one to spare.
+const FANOUT: u64 = 3;
+const CACHE_MEMORY: u64 = 256 << 20;
+
+const MS: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Resolver<'_> {
+    pub(super) fn routing(&mut self, file: &RoutingFile) -> Routing {
+        let routing = Routing {
+            deadline: self.duration(
+                "routing.deadline",
+                file.deadline.as_ref(),
+                DEADLINE,
+                100 * MS..=10 * MINUTE,
+            ),
+            heavy_deadline: self.duration(
+                "routing.heavy_deadline",
+                file.heavy_deadline.as_ref(),
+                HEAVY_DEADLINE,
+                100 * MS..=60 * MINUTE,
+            ),
+            connect_timeout: self.duration(
+                "routing.connect_timeout",
+                file.connect_timeout.as_ref(),
+                CONNECT_TIMEOUT,
+                10 * MS..=MINUTE,
+            ),
+            max_attempts: file.max_attempts.unwrap_or(MAX_ATTEMPTS) as usize,
+            hedge: file.hedge.unwrap_or(true),
+            hedge_delay_min: self.duration(
+                "routing.hedge_delay_min",
+                file.hedge_delay_min.as_ref(),
+                HEDGE_DELAY_MIN,
+                MS..=MINUTE,
+            ),
+            hedge_delay_max: self.duration(
+                "routing.hedge_delay_max",
+                file.hedge_delay_max.as_ref(),
+                HEDGE_DELAY_MAX,
+                MS..=MINUTE,
+            ),
+            extra_calls_calm: file.extra_calls_calm.unwrap_or(EXTRA_CALLS_CALM),
+            extra_calls_fault: file.extra_calls_fault.unwrap_or(EXTRA_CALLS_FAULT),
+            read_quorum: file.read_quorum.unwrap_or(1) as usize,
+            max_answer: self.size(
+                "routing.max_answer",
+                file.max_answer.as_ref(),
+                MAX_ANSWER,
+                64 << 10..=2 << 30,
+            ) as usize,
+            roots: match file.roots.as_deref() {
+                None | Some("webpki") => Roots::Webpki,
+                Some("native") => Roots::Native,
+                Some(_) => {
+                    self.file_path("routing.roots", file.roots.as_ref()).map_or(Roots::Webpki, Roots::File)
+                }
+            },
+        };
+        if routing.hedge_delay_min > routing.hedge_delay_max {
+            let blamed = if file.hedge_delay_min.is_some() { "min" } else { "max" };
+            self.fault(
+                &format!("routing.hedge_delay_{blamed}"),
+                "leaves no delay between hedge_delay_min and hedge_delay_max",
+                "make hedge_delay_min the smaller one",
+            );
+        }
+        if routing.extra_calls_calm > routing.extra_calls_fault {
+            let blamed = if file.extra_calls_calm.is_some() { "calm" } else { "fault" };
+            self.fault(
+                &format!("routing.extra_calls_{blamed}"),
+                "allows more extra calls in calm than in a fault",
+                "make extra_calls_calm the smaller one",
+            );
+        }
+        routing
+    }
+
+    pub(super) fn transactions(&mut self, file: &TransactionsFile) -> Transactions {
+        Transactions {
+            journal: self.file_path("transactions.journal", file.journal.as_ref()),
+            fanout: file.fanout.unwrap_or(FANOUT) as usize,
+            when_unreachable: match file.when_unreachable {
+                None | Some(WhenUnreachableFile::Reject) => WhenUnreachable::Reject,
+                Some(WhenUnreachableFile::Hold) => WhenUnreachable::Hold,
+            },
+        }
+    }
+
+    pub(super) fn cache(&mut self, file: &CacheFile) -> Cache {
+        Cache {
+            memory: self.size("cache.memory", file.memory.as_ref(), CACHE_MEMORY, 0..=1 << 40),
+            disk: self.file_path("cache.disk", file.disk.as_ref()),
+            shared: file.shared.as_deref().and_then(|text| self.shared_store(text)),
+        }
+    }
+
+    fn shared_store(&mut self, text: &str) -> Option<SharedStore> {
+        let text = text.trim();
+        let uri = text.parse::<Uri>().ok().filter(|uri| {
+            matches!(uri.scheme_str(), Some("redis" | "rediss")) && uri.host().is_some_and(|h| !h.is_empty())
+        });
+        if uri.is_none() {
+            let mend = "write it as redis://host:6379 or, encrypted, rediss://host:6379";
+            self.fault("cache.shared", "is no address of a shared store", mend);
+        }
+        Some(SharedStore { uri: uri?, text: Secret::new(text) })
+    }
+}
