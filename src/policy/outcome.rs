@@ -64,6 +64,68 @@ pub enum Class {
     Unknown,
 }
 
+impl Class {
+    /// The name in metrics, logs and status pages: snake case.
+    #[rustfmt::skip]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Unauthorized => "unauthorized",
+            Self::GeoBlocked => "geo_blocked",
+            Self::MethodUnsupported => "method_unsupported",
+            Self::ExecutionReverted => "execution_reverted",
+            Self::ExecutionFailed => "execution_failed",
+            Self::InvalidParams => "invalid_params",
+            Self::InvalidRequest => "invalid_request",
+            Self::ParseError => "parse_error",
+            Self::MissingDataArchive => "missing_data_archive",
+            Self::BlockNotFound => "block_not_found",
+            Self::AheadOfHead => "ahead_of_head",
+            Self::TxNotFound => "tx_not_found",
+            Self::RangeTooLarge => "range_too_large",
+            Self::ResponseTooLarge => "response_too_large",
+            Self::RequestTooLarge => "request_too_large",
+            Self::BatchTooLarge => "batch_too_large",
+            Self::BatchUnsupported => "batch_unsupported",
+            Self::TimeoutUpstream => "timeout_upstream",
+            Self::ExecutionTimeout => "execution_timeout",
+            Self::Overloaded => "overloaded",
+            Self::InternalError => "internal_error",
+            Self::Syncing => "syncing",
+            Self::TxAlreadyKnown => "tx_already_known",
+            Self::TxNonceTooLow => "tx_nonce_too_low",
+            Self::TxNonceTooHigh => "tx_nonce_too_high",
+            Self::TxReplacementUnderpriced => "tx_replacement_underpriced",
+            Self::TxUnderpriced => "tx_underpriced",
+            Self::TxInsufficientFunds => "tx_insufficient_funds",
+            Self::TxIntrinsicGas => "tx_intrinsic_gas",
+            Self::TxGasLimit => "tx_gas_limit",
+            Self::TxFeeCap => "tx_fee_cap",
+            Self::TxWrongChain => "tx_wrong_chain",
+            Self::TxInvalid => "tx_invalid",
+            Self::TxSenderNotEoa => "tx_sender_not_eoa",
+            Self::TxPoolFull => "tx_pool_full",
+            Self::TxTypeUnsupported => "tx_type_unsupported",
+            Self::TxOversized => "tx_oversized",
+            Self::TxPolicy => "tx_policy",
+            Self::TxSyncTimeout => "tx_sync_timeout",
+            Self::FilterNotFound => "filter_not_found",
+            Self::SubscriptionUnsupported => "subscription_unsupported",
+            Self::NotJson => "not_json",
+            Self::EmptyBody => "empty_body",
+            Self::BadJson => "bad_json",
+            Self::BadEnvelope => "bad_envelope",
+            Self::WrongId => "wrong_id",
+            Self::WrongChain => "wrong_chain",
+            Self::SilentWrong => "silent_wrong",
+            Self::ConnectionError => "connection_error",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Why an attempt has no HTTP answer at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
