@@ -9,7 +9,20 @@
 pub mod config;
 pub mod ethereum;
 pub mod jsonrpc;
+#[cfg(feature = "cli")]
+pub mod telemetry;
 // floor 1
 pub mod policy;
 // floor 2
 pub mod upstream;
+// floor 3
+pub mod gateway;
+// floor 4
+#[cfg(feature = "server")]
+pub mod server;
+// floor 5
+#[cfg(feature = "cli")]
+pub mod cli;
+
+pub use config::Config;
+pub use gateway::Gateway;

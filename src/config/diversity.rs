@@ -13,6 +13,9 @@ pub struct Diversity {
     pub chain: String,
     /// Backends that serve reads: neither cordoned nor private.
     pub backends: usize,
+    /// The most backends of which no two share a provider, cloud, edge or label: how many failures of one
+    /// domain each it would take to stop all reads.
+    pub independent: usize,
     /// Different companies; a host stands for a backend that names none.
     pub providers: usize,
     /// Different clouds that are named.
@@ -113,6 +116,7 @@ pub fn diversity(chain: &Chain) -> Diversity {
     Diversity {
         chain: chain.name.clone(),
         backends: reading.len(),
+        independent: independent(&reading),
         providers: providers.len(),
         clouds: count("cloud"),
         regions: count("region"),
@@ -121,6 +125,28 @@ pub fn diversity(chain: &Chain) -> Diversity {
         findings,
         mends,
     }
+}
+
+/// Size of a set of backends that pairwise share nothing which fails as one. Node software is left out: it
+/// fails with wrong answers, not with the place. Greedy from every start: exact for all but odd overlaps.
+fn independent(backends: &[&Backend]) -> usize {
+    let domains: Vec<BTreeSet<(String, String)>> = backends
+        .iter()
+        .map(|backend| {
+            let host = ("host".to_owned(), backend.url.host().to_ascii_lowercase());
+            backend.domains().into_iter().filter(|(kind, _)| kind != "client").chain([host]).collect()
+        })
+        .collect();
+    let from = |start: usize| {
+        let mut chosen: Vec<usize> = Vec::new();
+        for i in (start..domains.len()).chain(0..start) {
+            if chosen.iter().all(|c| domains[*c].is_disjoint(&domains[i])) {
+                chosen.push(i);
+            }
+        }
+        chosen.len()
+    };
+    (0..domains.len()).map(from).max().unwrap_or(0)
 }
 
 /// Backends by company. One host is one company, whatever its two entries are labelled, and one

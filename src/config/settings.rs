@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 
 use super::address::{Listen, Network};
+use super::presets;
 use super::quantity::RateLimit;
 use super::secret::Secret;
 use super::url::BackendUrl;
@@ -124,6 +125,12 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Whether it is served by the presets' public endpoints alone, which are small and shared by many.
+    pub fn is_public(&self) -> bool {
+        let public = presets::backends(self.chain_id);
+        self.backends.iter().all(|backend| public.iter().any(|known| known.url == backend.url))
+    }
+
     /// Whether a method may be called here; `Err` is the hint for the caller.
     ///
     /// The most exact pattern that fits decides, `deny_methods` on a tie; without one, the

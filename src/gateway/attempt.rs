@@ -130,10 +130,9 @@ async fn exchange(
     };
     let answer = link.upstream.post(body, deadline, None, may_repeat).await;
     let (received, sent) = match &answer {
-        Ok(answer) => (
-            Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body },
-            true,
-        ),
+        Ok(answer) => {
+            (Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body }, true)
+        }
         Err(error) => (Received::Failed(error.failure), error.sent != upstream::Sent::Nothing),
     };
     let now_unix_s = super::unix_time_s();

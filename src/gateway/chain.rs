@@ -42,7 +42,9 @@ impl Chain {
     pub(super) fn new(settings: config::Chain, routing: config::Routing, links: Vec<Link>) -> Self {
         let mut fleet = Fleet::new(settings.backends.iter().map(spec).collect());
         for (at, backend) in settings.backends.iter().enumerate() {
-            if backend.cordoned && let Some(index) = fleet.index(at) {
+            if backend.cordoned
+                && let Some(index) = fleet.index(at)
+            {
                 fleet.set_cordoned(index, true);
             }
         }

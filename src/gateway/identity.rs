@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::jsonrpc::write_call;
 use crate::jsonrpc::reply::Payload;
+use crate::jsonrpc::write_call;
 use crate::policy::classify::{self, Received, Verdict};
 use crate::policy::{BackendIndex, Class, Identity, Outcome};
 use crate::upstream;

@@ -6,6 +6,7 @@ mod admit;
 mod attempt;
 mod call;
 mod chain;
+mod examine;
 mod filters;
 mod forward;
 mod identity;
@@ -42,6 +43,7 @@ use chain::Chain;
 use forward::{Landed, forward};
 use link::Link;
 
+pub use examine::Examination;
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{BackendStatus, ChainStatus, DomainStatus, HealthStatus, Status};
 
@@ -99,14 +101,13 @@ impl Gateway {
             .chains
             .iter()
             .map(|settings| {
-                let links =
-                    settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
+                let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
                 Arc::new(Chain::new(settings.clone(), config.routing.clone(), links))
             })
             .collect();
         for (at, chain) in chains.iter().enumerate() {
-            // Chains that come with the presets are many and mostly unused; those of a file are meant.
-            let eager = at == 0 || !config.is_preset();
+            // Public endpoints are small, and of the chains that come with the presets few are used.
+            let eager = at == 0 || !chain.settings.is_public();
             let watched = watch::watch(chain.clone(), eager);
             let ended = tasks.clone();
             runtime.spawn(async move {
@@ -148,7 +149,8 @@ impl Gateway {
         params: impl serde::Serialize,
     ) -> Result<Box<RawValue>, ErrorObject> {
         let internal = |message: &str| ErrorObject::new(code::INTERNAL_ERROR, message);
-        let chain = self.chain(chain).map_err(|error| ErrorObject::new(code::INVALID_REQUEST, error.to_string()))?;
+        let chain =
+            self.chain(chain).map_err(|error| ErrorObject::new(code::INVALID_REQUEST, error.to_string()))?;
         chain.touch();
         let params = to_raw_value(&params)
             .map_err(|error| ErrorObject::new(code::INVALID_PARAMS, format!("params: {error}")))?;
@@ -416,9 +418,8 @@ impl<'a> Group<'a> {
     /// method unless all of them have the same one.
     fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, call: Call<'a>) {
         let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
-        let alike = |group: &&mut Self| {
-            group.plan.need.class == plan.need.class && group.plan.repeat == plan.repeat
-        };
+        let alike =
+            |group: &&mut Self| group.plan.need.class == plan.need.class && group.plan.repeat == plan.repeat;
         match groups.iter_mut().find(alike) {
             Some(group) => {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);

@@ -1,11 +1,10 @@
 //! What a person or a load balancer may know: chains, backends, domains, health, heads. No secrets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{self, Diversity};
+use crate::config;
 use crate::ethereum::MethodClass;
 use crate::policy::{Backend, Identity, Tier, Timestamp};
 
@@ -44,10 +43,10 @@ pub struct ChainStatus {
 /// How far the backends of a chain fail apart.
 #[derive(Clone, Debug, Serialize)]
 pub struct DomainStatus {
-    /// How many backends could fail without a second one failing with them.
+    /// The most backends of which no two share anything that fails as one.
     pub independent: usize,
-    /// The same in words, with what to change.
-    pub summary: String,
+    /// What is wrong with it, one sentence each; empty where no single domain takes everything down.
+    pub findings: Vec<String>,
     /// Backends by domain, as `cloud:aws`.
     pub members: BTreeMap<String, Vec<String>>,
 }
@@ -56,7 +55,7 @@ pub struct DomainStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct BackendStatus {
     /// Its name.
-    pub name: Arc<str>,
+    pub name: String,
     /// Scheme, host and port; never path, query or user.
     pub endpoint: String,
     /// The failure domains it lies in, as `cloud:aws`.
@@ -106,7 +105,7 @@ impl ChainStatus {
                 let (state, reason) = state(now, backend);
                 let (attempts, failures) = backend.totals();
                 BackendStatus {
-                    name: link.name.clone(),
+                    name: link.name.to_string(),
                     endpoint: settings.url.to_string(),
                     domains: domains(settings),
                     tier: match backend.spec().tier {
@@ -146,8 +145,8 @@ impl DomainStatus {
                 members.entry(domain).or_default().push(backend.name.clone());
             }
         }
-        let diversity = Diversity::of(chain);
-        Self { independent: diversity.independent(), summary: diversity.summary(), members }
+        let diversity = config::diversity(chain);
+        Self { independent: diversity.independent, findings: diversity.findings, members }
     }
 }
 
@@ -156,9 +155,11 @@ fn domains(backend: &config::Backend) -> Vec<String> {
 }
 
 fn state(now: Timestamp, backend: &Backend) -> (&'static str, Option<String>) {
-    let last = || backend.last_failure().map(|(class, at)| {
-        format!("{} {} s ago", class.describe(), now.since(at).as_secs())
-    });
+    let last = || {
+        backend
+            .last_failure()
+            .map(|(class, at)| format!("{} {} s ago", class.describe(), now.since(at).as_secs()))
+    };
     if backend.is_cordoned() {
         return ("cordoned", Some("taken out by the operator".to_owned()));
     }

@@ -98,7 +98,6 @@ fn is_transaction(result: &[u8], hash: &str) -> bool {
         .is_some_and(|found| found.hash.eq_ignore_ascii_case(hash))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,6 +195,33 @@ pub struct Outcome {
 }
 
 impl Class {
+    /// What it was, in words for people.
+    pub fn describe(self) -> &'static str {
+        use Class::*;
+        match self {
+            Ok => "answered",
+            RateLimited => "rate limited",
+            QuotaExhausted => "quota used up",
+            Unauthorized => "key or origin refused",
+            GeoBlocked => "refused for this region",
+            MethodUnsupported => "method not offered",
+            ConnectionError => "could not be reached",
+            TimeoutUpstream => "did not answer in time",
+            Overloaded => "overloaded or unavailable",
+            InternalError => "failed internally",
+            Syncing => "still syncing",
+            NotJson => "answered with something that is not JSON",
+            EmptyBody => "answered with nothing",
+            BadJson => "answered with broken JSON",
+            BadEnvelope => "answered with something that is not JSON-RPC",
+            WrongId => "answered another request",
+            WrongChain => "serves another chain",
+            SilentWrong => "answered wrongly",
+            Unknown => "failed in an unknown way",
+            _ => "answered with an error",
+        }
+    }
+
     /// How much an error of this class tells a client, compared with others: when several backends said
     /// different things, the one that tells most is passed on, not the last one.
     pub fn informs(self) -> u8 {

@@ -7,8 +7,8 @@ use rand::{Rng, RngExt};
 
 use crate::ethereum::MethodClass;
 
-use super::{Class, Timestamp};
 use super::fleet::{Backend, BackendIndex, BackendSet, Fleet, Identity, Need, Tier};
+use super::{Class, Timestamp};
 
 /// Past this share of failures a backend only serves when nobody better is left.
 const SUSPECT_ERROR_RATE: f64 = 0.4;

@@ -1,8 +1,8 @@
 //! What an operator does: only from this machine or with a token, never from a web page without one.
 
+use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use http::StatusCode;
 use http::header::ORIGIN;
 use serde_json::json;
@@ -44,7 +44,6 @@ fn may_administrate(shared: &Shared, request: &Request) -> bool {
     if !shared.settings.tokens.is_empty() {
         return auth::carries_token(headers, &shared.settings);
     }
-    let from_here =
-        request.extensions().get::<Connection>().is_some_and(|c| c.is_this_machine(headers));
+    let from_here = request.extensions().get::<Connection>().is_some_and(|c| c.is_this_machine(headers));
     from_here && !headers.contains_key(ORIGIN)
 }

@@ -3,10 +3,12 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::config::{self, base64_decode};
+use crate::config;
 
 use super::{Shared, rpc};
 
@@ -19,7 +21,9 @@ pub(super) async fn require_token(State(shared): State<Shared>, request: Request
         StatusCode::UNAUTHORIZED,
         "unauthorized: send `Authorization: Bearer TOKEN`, or put the token into the URL as password",
     );
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"outrigger\""));
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"outrigger\""));
     response
 }
 
@@ -32,7 +36,7 @@ pub(super) fn carries_token(headers: &HeaderMap, settings: &config::Server) -> b
     let offered = if scheme.eq_ignore_ascii_case("bearer") {
         credentials.as_bytes().to_vec()
     } else if scheme.eq_ignore_ascii_case("basic") {
-        let Some(pair) = base64_decode(credentials) else { return false };
+        let Ok(pair) = STANDARD.decode(credentials) else { return false };
         match pair.iter().position(|byte| *byte == b':') {
             Some(at) => pair[at + 1..].to_vec(),
             None => return false,

@@ -69,10 +69,19 @@ mod tests {
 
     #[test]
     fn p5_a_foreign_host_is_refused_on_loopback() {
-        for host in ["localhost", "LOCALHOST:8545", "127.0.0.1:8545", "[::1]:8545", "127.8.9.1", "eth.localhost"] {
+        for host in
+            ["localhost", "LOCALHOST:8545", "127.0.0.1:8545", "[::1]:8545", "127.8.9.1", "eth.localhost"]
+        {
             assert!(allowed(host, true, &[]), "{host}");
         }
-        for host in ["evil.example", "evil.example:8545", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::2]"] {
+        for host in [
+            "evil.example",
+            "evil.example:8545",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "",
+            "[::2]",
+        ] {
             assert!(!allowed(host, true, &[]), "{host}");
         }
         assert!(allowed("rpc.example:443", true, &["rpc.example"]));

@@ -102,8 +102,8 @@ impl Server {
             listeners.push(listener);
         };
         for address in &settings.listen.required {
-            let listener = listen(*address)
-                .map_err(|source| ServerError::Listen { address: *address, source })?;
+            let listener =
+                listen(*address).map_err(|source| ServerError::Listen { address: *address, source })?;
             add(listener);
         }
         let chosen_port = listeners_port(&settings.listen.required, &listeners);

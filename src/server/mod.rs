@@ -31,7 +31,7 @@ pub use connection::Connection;
 pub use listen::{Server, ServerError};
 
 /// Packing an answer smaller than a network packet gains nothing.
-const COMPRESS_ABOVE_BYTES: u16 = 1024;
+const COMPRESS_ABOVE_BYTES: u64 = 1024;
 
 /// What every handler sees.
 #[derive(Clone)]

@@ -19,12 +19,12 @@ pub(super) async fn index(State(shared): State<Shared>) -> Html<String> {
         .map(|chain| {
             let usable = chain.backends.iter().filter(|backend| backend.state == "ok").count();
             format!(
-                "<tr><td><code>/{}</code></td><td>{}</td><td>{} of {}</td><td>{}</td></tr>",
+                "<tr><td><code>/{}</code></td><td>{}</td><td>{} of {}</td><td>{} independent</td></tr>",
                 escape(&chain.name),
                 chain.chain_id,
                 usable,
                 chain.backends.len(),
-                escape(&chain.domains.summary),
+                chain.domains.independent,
             )
         })
         .collect();

@@ -1,0 +1,188 @@
+//! `outrigger check`: what is wrong with a configuration, and what would fail together.
+
+use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::config::{self, Config};
+use crate::gateway::{Examination, Gateway};
+
+use super::style::{BAD, DOUBTFUL, GOOD, STRONG, styled};
+use super::{Common, Outcome, style};
+
+/// Options of `check`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Ask every backend for its chain and its head.
+    #[arg(long)]
+    probe: bool,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The result as a program reads it.
+#[derive(Debug, Serialize)]
+struct Report {
+    chains: Vec<ChainReport>,
+    notes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<Vec<Examination>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChainReport {
+    name: String,
+    chain_id: u64,
+    backends: Vec<BackendReport>,
+    independent: usize,
+    findings: Vec<String>,
+    mends: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendReport {
+    name: String,
+    endpoint: String,
+    tier: &'static str,
+    domains: Vec<String>,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Outcome {
+    let (config, _) = match args.common.load() {
+        Ok(loaded) => loaded,
+        Err(outcome) => return outcome,
+    };
+    let probes = match args.probe.then(|| probe(&config, args.json)).transpose() {
+        Ok(probes) => probes,
+        Err(message) => {
+            style::complain(&message);
+            return Outcome::WrongUsage;
+        }
+    };
+    let report = Report {
+        chains: config.chains.iter().map(chain_report).collect(),
+        notes: config.notes().to_vec(),
+        probes,
+    };
+    if args.json {
+        match serde_json::to_string_pretty(&report) {
+            Ok(text) => anstream::println!("{text}"),
+            Err(error) => style::complain(&error.to_string()),
+        }
+    } else {
+        print(&report);
+    }
+    let unfit = report.probes.iter().flatten().any(|probe| !probe.fit);
+    if unfit { Outcome::Failed } else { Outcome::Done }
+}
+
+fn chain_report(chain: &config::Chain) -> ChainReport {
+    let diversity = config::diversity(chain);
+    let backends = chain
+        .backends
+        .iter()
+        .map(|backend| BackendReport {
+            name: backend.name.clone(),
+            endpoint: backend.url.to_string(),
+            tier: match (backend.cordoned, backend.private, backend.tier) {
+                (true, ..) => "cordoned",
+                (_, true, _) => "private",
+                (_, _, config::Tier::Primary) => "primary",
+                (_, _, config::Tier::Backup) => "backup",
+            },
+            domains: backend.domains().iter().map(|(kind, name)| format!("{kind}:{name}")).collect(),
+        })
+        .collect();
+    ChainReport {
+        name: chain.name.clone(),
+        chain_id: chain.chain_id,
+        backends,
+        independent: diversity.independent,
+        findings: diversity.findings,
+        mends: diversity.mends,
+    }
+}
+
+fn probe(config: &Config, quiet: bool) -> Result<Vec<Examination>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let backends = config.chains.iter().map(|chain| chain.backends.len() as u64).sum();
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(backends), target);
+    if let Ok(look) = ProgressStyle::with_template("asking {pos}/{len} backends {bar:30} {msg}") {
+        bar.set_style(look);
+    }
+    let found = runtime.block_on(async {
+        let gateway = Gateway::new(config).map_err(|error| error.to_string())?;
+        let found = gateway
+            .examine(|one| {
+                bar.set_message(one.backend.clone());
+                bar.inc(1);
+            })
+            .await;
+        Ok(found)
+    });
+    bar.finish_and_clear();
+    runtime.shutdown_background();
+    found
+}
+
+fn print(report: &Report) {
+    for chain in &report.chains {
+        anstream::println!("{} (chain id {})", styled(STRONG, &chain.name), chain.chain_id);
+        anstream::println!("{}", backend_table(chain, report.probes.as_deref()));
+        let style = if chain.independent > 1 { GOOD } else { DOUBTFUL };
+        anstream::println!(
+            "  {} backends, effectively {} independent",
+            chain.backends.len(),
+            styled(style, chain.independent)
+        );
+        for finding in &chain.findings {
+            anstream::println!("  {} {finding}", styled(DOUBTFUL, "!"));
+        }
+        for mend in &chain.mends {
+            anstream::println!("    {mend}");
+        }
+        for probe in report.probes.iter().flatten().filter(|probe| probe.chain == chain.name && !probe.fit) {
+            let mend = probe.mend.unwrap_or_default();
+            anstream::println!("  {} {}: {}; {mend}", styled(BAD, "x"), probe.backend, probe.finding);
+        }
+        anstream::println!();
+    }
+    for note in &report.notes {
+        anstream::println!("{} {note}", styled(STRONG, "note:"));
+    }
+}
+
+fn backend_table(chain: &ChainReport, probes: Option<&[Examination]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut head = vec!["  backend", "tier", "endpoint", "failure domains"];
+    if probes.is_some() {
+        head.extend(["answer", "head", "ms"]);
+    }
+    table.set_header(head);
+    for backend in &chain.backends {
+        let mut row = vec![
+            format!("  {}", backend.name),
+            backend.tier.to_owned(),
+            backend.endpoint.clone(),
+            backend.domains.join(" "),
+        ];
+        let probe = probes
+            .and_then(|probes| probes.iter().find(|p| p.chain == chain.name && p.backend == backend.name));
+        if let Some(probe) = probe {
+            row.push(probe.finding.to_owned());
+            row.push(probe.head.map(|head| head.to_string()).unwrap_or_default());
+            row.push(probe.latency_ms.map(|ms| ms.to_string()).unwrap_or_default());
+        }
+        table.add_row(row);
+    }
+    table
+}

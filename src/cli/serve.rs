@@ -1,0 +1,205 @@
+//! `outrigger serve`: the proxy.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Listen};
+use crate::gateway::{ChainStatus, Gateway};
+use crate::server::{Draining, Server, router};
+
+use super::style::{DOUBTFUL, GOOD, STRONG, styled};
+use super::{Common, Outcome, style};
+
+/// After this without any usable backend the operator is told.
+const SAY_NOT_READY_AFTER: Duration = Duration::from_secs(5);
+
+/// Options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Address to listen on instead of the configured ones, as 127.0.0.1:8545; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+pub(super) fn run(args: &ServeArgs) -> Outcome {
+    let (mut config, file) = match args.common.load() {
+        Ok(loaded) => loaded,
+        Err(outcome) => return outcome,
+    };
+    if let Some(address) = &args.listen {
+        match address.parse::<Listen>() {
+            Ok(listen) => config.server.listen = listen,
+            Err(error) => {
+                style::complain(&format!("--listen {address} {error}"));
+                return Outcome::WrongUsage;
+            }
+        }
+    }
+    for note in config.notes() {
+        tracing::warn!("{note}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            style::complain(&format!("cannot start: {error}"));
+            return Outcome::Failed;
+        }
+    };
+    let outcome = runtime.block_on(serve(&config, file.is_some()));
+    // Look-ups that hang in the system's resolver must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+async fn serve(config: &Config, from_file: bool) -> Outcome {
+    let gateway = match Gateway::new(config) {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            style::complain(&error.to_string());
+            return Outcome::WrongUsage;
+        }
+    };
+    let server = match Server::bind(&config.server).await {
+        Ok(server) => server,
+        Err(error) => {
+            style::complain(&error.to_string());
+            return Outcome::Failed;
+        }
+    };
+    welcome(&gateway, &server, from_file);
+    let (stop, draining) = (CancellationToken::new(), Draining::default());
+    let signals = tokio::spawn(leave_on_signal(stop.clone(), draining.clone()));
+    let observer = tokio::spawn(say_whether_ready(gateway.clone()));
+    let app = router(gateway, &config.server, draining);
+    server.serve(app, stop).await;
+    observer.abort();
+    signals.abort();
+    tracing::info!("stopped");
+    Outcome::Done
+}
+
+/// Where it listens, what it serves, how far that is from one point of failure, and what to do next.
+fn welcome(gateway: &Gateway, server: &Server, from_file: bool) {
+    let scheme = if server.is_tls() { "https" } else { "http" };
+    let urls: Vec<String> = server.addresses().iter().map(|address| url(scheme, *address)).collect();
+    let status = gateway.status();
+    let Some(first) = status.chains.first() else { return };
+    let mut out = anstream::stdout().lock();
+    let mut say = |line: String| {
+        // A closed standard output is no reason not to serve.
+        let _ = writeln!(out, "{line}");
+    };
+    say(format!("{} {} listens on {}", styled(STRONG, "outrigger"), status.version, urls.join(" and ")));
+    say(format!("  chains    {}", chains(&status.chains)));
+    say(format!("  backends  {}", domains(first)));
+    let local = urls.first().map_or("", String::as_str);
+    say(format!(
+        "  MetaMask  Networks > {} > Add RPC URL > {local}  (chain id {})",
+        if first.chain_id == 1 { "Ethereum" } else { "Add a custom network" },
+        first.chain_id
+    ));
+    if !from_file {
+        say("  yours     `outrigger config init` writes a file for your own providers".to_owned());
+    }
+    let _ = out.flush();
+}
+
+fn url(scheme: &str, address: SocketAddr) -> String {
+    format!("{scheme}://{address}")
+}
+
+fn chains(chains: &[ChainStatus]) -> String {
+    /// More names than this fill the line.
+    const NAMED_MAX: usize = 12;
+    let named: Vec<String> = chains
+        .iter()
+        .take(NAMED_MAX)
+        .enumerate()
+        .map(
+            |(at, chain)| if at == 0 { format!("{} (at /)", chain.name) } else { format!("/{}", chain.name) },
+        )
+        .collect();
+    let more = chains.len().saturating_sub(NAMED_MAX);
+    if more > 0 { format!("{} and {more} more", named.join(" ")) } else { named.join(" ") }
+}
+
+fn domains(chain: &ChainStatus) -> String {
+    let independent = chain.domains.independent;
+    let style = if independent > 1 { GOOD } else { DOUBTFUL };
+    let counted = format!(
+        "{}: {} backends, effectively {} independent",
+        chain.name,
+        chain.backends.len(),
+        styled(style, independent)
+    );
+    match chain.domains.findings.is_empty() {
+        true => counted,
+        false => format!("{counted} ({})", chain.domains.findings.join("; ")),
+    }
+}
+
+/// The first signal lets requests under way finish, the second does not wait for them.
+async fn leave_on_signal(stop: CancellationToken, draining: Draining) {
+    terminated().await;
+    tracing::info!("stopping: requests under way are finished first");
+    draining.begin();
+    stop.cancel();
+    terminated().await;
+    std::process::exit(1);
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// One line when nothing can be reached, one when something can again.
+async fn say_whether_ready(gateway: Gateway) {
+    let mut said_not_ready = false;
+    sleep(SAY_NOT_READY_AFTER).await;
+    loop {
+        let status = gateway.status();
+        if !status.ready && !said_not_ready {
+            said_not_ready = true;
+            let why = status.chains.first().map(why_not_ready).unwrap_or_default();
+            tracing::warn!(
+                "no backend can be reached ({why}); still trying, local answers are given meanwhile"
+            );
+        } else if status.ready && said_not_ready {
+            said_not_ready = false;
+            tracing::info!("backends can be reached again");
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn why_not_ready(chain: &ChainStatus) -> String {
+    /// Enough to see a pattern in one line.
+    const NAMED_MAX: usize = 4;
+    let one =
+        |b: &crate::gateway::BackendStatus| format!("{}: {}", b.name, b.reason.as_deref().unwrap_or(b.state));
+    chain.backends.iter().take(NAMED_MAX).map(one).collect::<Vec<_>>().join(", ")
+}
