@@ -292,19 +292,11 @@ fn check_depth(body: &[u8]) -> Result<(), Unreadable> {
     if memchr::memchr2_iter(b'[', b'{', body).nth(DEPTH_MAX).is_none() {
         return Ok(());
     }
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for &byte in body {
-        if in_text {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(&byte) = body.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_text = true,
+            b'"' => at += text_length(&body[at..]),
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
@@ -314,6 +306,19 @@ fn check_depth(body: &[u8]) -> Result<(), Unreadable> {
         }
     }
     Ok(())
+}
+
+/// Bytes up to and with the quote that ends a string.
+fn text_length(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &rest[at.min(rest.len())..]) {
+        at += found + 1;
+        if rest[at - 1] == b'"' {
+            return at;
+        }
+        at += 1; // the escaped byte
+    }
+    rest.len()
 }
 
 #[cfg(test)]

@@ -269,6 +269,41 @@ fn errors_that_are_not_json_rpc_are_read_for_their_words() {
     }
 }
 
+/// R1: pages of CDNs and load balancers
+#[test]
+fn pages_are_judged_by_status_and_by_what_they_say_plainly() {
+    for (status, body, expected) in [
+        (
+            429,
+            "<!DOCTYPE html><title>Access denied | 1015</title><h1>You are being rate limited</h1>",
+            Class::RateLimited,
+        ),
+        (
+            403,
+            "<html><h1>Access denied</h1><p>The owner has banned the country your IP is in</p></html>",
+            Class::GeoBlocked,
+        ),
+        (403, "error code: 1009", Class::GeoBlocked),
+        (403, "<html><h1>403 Forbidden</h1></html>", Class::Unauthorized),
+        (503, "<html><h1>Down for maintenance</h1></html>", Class::Overloaded),
+        (503, "Rate limit exceeded, retry in 5 seconds", Class::RateLimited),
+        (200, "<html><title>Log in to continue</title></html>", Class::NotJson),
+        (200, "Too many requests", Class::RateLimited),
+        (404, "no such route", Class::NotJson),
+        (500, "connect ECONNREFUSED 10.0.0.7:8545", Class::ConnectionError),
+        (502, "<html><center>502 Bad Gateway</center></html>", Class::Overloaded),
+        (525, "SSL handshake failed", Class::ConnectionError),
+        (595, "", Class::InternalError),
+        (308, "", Class::NotJson),
+    ] {
+        assert_eq!(page(status, body).class, expected, "{status} {body}");
+    }
+    assert_eq!(
+        page(503, "Rate limit exceeded, retry in 5 seconds").retry_after,
+        Some(Duration::from_secs(5))
+    );
+}
+
 /// R2
 #[test]
 fn failures_without_an_answer_may_be_tried_elsewhere() {

@@ -1,12 +1,14 @@
 //! The rules on words, and the order in which they are tried: the most specific first.
 //!
-//! Phrases are grouped by what they mean, not by who says them; [`Text::has`] explains their form. The
+//! Phrases are grouped by what they mean, not by who says them; [`Phrase`] explains their form. The
 //! sources are the error texts of geth, reth, Nethermind, Besu, Erigon, Parity, jsonrpsee, proxyd and
 //! of the providers' documentation.
 
+use std::sync::LazyLock;
+
 use super::defaults::Twist;
-use super::method::Scope;
-use super::text::Text;
+use super::method::{Scope, Scopes};
+use super::text::{Phrase, Text};
 use super::{execution, transactions};
 use crate::policy::Class::{self, *};
 
@@ -33,29 +35,31 @@ pub(super) const fn twisted(
     Rule { class, scope, twist, phrases }
 }
 
-/// Searched in the message, then in the texts that stand in `data`.
-const SPECIFIC: &[&[Rule]] = &[
-    CALLER_FIRST,
-    transactions::RULES,
-    SIZES,
-    CHAIN,
-    SYNC,
-    METHOD_FIRST,
-    LIMITS,
-    DATA,
-    BLOCKS,
-    execution::RULES,
-    METHODS,
-    ACCESS,
-    SERVER,
+/// Searched in the message, then in the texts that stand in `data`. `true` marks groups that say something
+/// about the backend itself. A text that begins as a complaint about the caller's parameters is not heard
+/// on these: whatever else it says may be an echo of the parameter.
+const SPECIFIC: &[(bool, &[Rule])] = &[
+    (false, CALLER_FIRST),
+    (false, transactions::RULES),
+    (false, SIZES),
+    (true, CHAIN),
+    (true, SYNC),
+    (false, METHOD_FIRST),
+    (true, LIMITS),
+    (false, DATA),
+    (false, BLOCKS),
+    (false, execution::RULES),
+    (false, METHODS),
+    (true, ACCESS),
+    (true, SERVER),
 ];
 
 /// Words so general that anything in `data` says more.
-const GENERAL: &[&[Rule]] = &[CALLER, INTERNAL];
+const GENERAL: &[(bool, &[Rule])] = &[(false, CALLER), (false, INTERNAL)];
 
-/// Groups that say something about the backend itself. A text that begins as a complaint about the
-/// caller's parameters is not heard on these: whatever else it says may be an echo of the parameter.
-const ABOUT_BACKEND: &[&[Rule]] = &[CHAIN, SYNC, LIMITS, ACCESS, SERVER];
+/// Rules for plain sentences, which gateways send instead of JSON: only what speaks of the backend.
+const PAGE: &[(bool, &[Rule])] =
+    &[(true, SIZES), (true, METHOD_FIRST), (true, LIMITS), (true, ACCESS), (true, CONNECTION)];
 
 /// How a complaint about parameters begins.
 const CALLER_SPEAKS: &[&str] = &[
@@ -74,23 +78,53 @@ const CALLER_SPEAKS: &[&str] = &[
     "^ unsupported block|tag",
 ];
 
-/// The class that the texts call for, if any word of them is known.
-pub(super) fn find(
-    scopes: &super::method::Scopes,
-    message: &Text,
-    detail: &Text,
-) -> Option<(&'static Rule, Heard)> {
-    let caller_speaks = message.has_any(CALLER_SPEAKS);
-    let specific = |text: &Text, deaf: bool| {
-        let groups = SPECIFIC
-            .iter()
-            .filter(move |group| !deaf || !ABOUT_BACKEND.iter().any(|other| std::ptr::eq(*other, **group)));
-        first(groups.copied(), scopes, text)
+/// A rule with its phrases taken apart.
+struct Ready {
+    rule: &'static Rule,
+    phrases: Vec<Phrase>,
+    about_backend: bool,
+}
+
+/// The tables, taken apart once for the whole process: constants, only not ones that the compiler can make.
+struct Tables {
+    caller_speaks: Vec<Phrase>,
+    specific: Vec<Ready>,
+    general: Vec<Ready>,
+    page: Vec<Ready>,
+    /// What makes a detail more than a repeated parameter.
+    about_size: Vec<Phrase>,
+}
+
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    let ready = |groups: &'static [(bool, &'static [Rule])]| {
+        let rules = groups.iter().flat_map(|(about, rules)| rules.iter().map(move |rule| (*about, rule)));
+        rules
+            .map(|(about_backend, rule)| Ready { rule, phrases: Phrase::all(rule.phrases), about_backend })
+            .collect()
     };
-    specific(message, caller_speaks)
+    Tables {
+        caller_speaks: Phrase::all(CALLER_SPEAKS),
+        specific: ready(SPECIFIC),
+        general: ready(GENERAL),
+        page: ready(PAGE),
+        about_size: Phrase::all(&["range", "limit"]),
+    }
+});
+
+/// The class that the texts call for, if any word of them is known.
+pub(super) fn find(scopes: Scopes, message: &Text, detail: &Text) -> Option<(&'static Rule, Heard)> {
+    let tables = &*TABLES;
+    let caller_speaks = message.has_any(&tables.caller_speaks);
+    let deaf_to_detail = caller_speaks && !detail.has_any(&tables.about_size);
+    first(&tables.specific, scopes, message, caller_speaks)
         .map(|rule| (rule, Heard::Message))
-        .or_else(|| specific(detail, caller_speaks && detail_echoes(detail)).map(|rule| (rule, Heard::Data)))
-        .or_else(|| first(GENERAL.iter().copied(), scopes, message).map(|rule| (rule, Heard::Message)))
+        .or_else(|| first(&tables.specific, scopes, detail, deaf_to_detail).map(|rule| (rule, Heard::Data)))
+        .or_else(|| first(&tables.general, scopes, message, false).map(|rule| (rule, Heard::Message)))
+}
+
+/// The same for a sentence that is no JSON-RPC error.
+pub(super) fn find_in_page(scopes: Scopes, text: &Text) -> Option<&'static Rule> {
+    first(&TABLES.page, scopes, text, false)
 }
 
 /// Where the deciding words stood.
@@ -102,25 +136,15 @@ pub(super) enum Heard {
     Data,
 }
 
-/// Details of a parameter complaint repeat the parameter, unless they are about a range or a size.
-fn detail_echoes(detail: &Text) -> bool {
-    !detail.has_any(&["range", "limit"])
-}
-
-fn first(
-    groups: impl Iterator<Item = &'static [Rule]>,
-    scopes: &super::method::Scopes,
-    text: &Text,
-) -> Option<&'static Rule> {
+fn first(rules: &'static [Ready], scopes: Scopes, text: &Text, deaf: bool) -> Option<&'static Rule> {
     if text.is_empty() {
         return None;
     }
-    groups.flatten().find(|rule| scopes.contains(rule.scope) && text.has_any(rule.phrases))
-}
-
-/// Rules for plain sentences, which gateways send instead of JSON: only what speaks of the backend.
-pub(super) fn find_in_page(scopes: &super::method::Scopes, text: &Text) -> Option<&'static Rule> {
-    first([SIZES, METHOD_FIRST, LIMITS, ACCESS, CONNECTION].into_iter(), scopes, text)
+    rules
+        .iter()
+        .filter(|ready| !(deaf && ready.about_backend) && scopes.contains(ready.rule.scope))
+        .find(|ready| text.has_any(&ready.phrases))
+        .map(|ready| ready.rule)
 }
 
 /// What Node.js and other gateways say when their own connection to the node failed.
@@ -383,6 +407,7 @@ const LIMITS: &[Rule] = &[
         Scope::Any,
         &[
             "per second|sec|minute|min|hour",
+            "# requests|request|req|calls|reqs second|sec|s|minute|min|hour|h",
             "# second|sec|s|minute|min request|requests|trace|limit",
             "rps|qps|tps|cups ... limit*|exceed*|reach*|capacity",
             "limit|limits|max|maximum|exceed*|enough rps|qps|cups",
@@ -709,6 +734,7 @@ const CALLER: &[Rule] = &[
             "no method",
             "^ invalid id",
             "^ invalid request $",
+            "not a valid request",
         ],
     ),
     rule(
@@ -762,3 +788,28 @@ const INTERNAL: &[Rule] = &[
         ],
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_phrase_is_in_the_form_of_the_texts() {
+        let groups = SPECIFIC.iter().chain(GENERAL).chain(PAGE);
+        let phrases = groups.flat_map(|(_, rules)| *rules).flat_map(|rule| rule.phrases);
+        for phrase in phrases.chain(CALLER_SPEAKS) {
+            let bare = phrase.strip_prefix("^ ").unwrap_or(phrase);
+            let bare = bare.strip_suffix(" $").unwrap_or(bare);
+            assert!(
+                !bare.starts_with("...") && !bare.ends_with("..."),
+                "{phrase}: a gap at an end says nothing"
+            );
+            for choice in bare.split(' ').filter(|part| *part != "...").flat_map(|part| part.split('|')) {
+                let word = choice.strip_suffix('*').unwrap_or(choice);
+                let is_word = !word.is_empty()
+                    && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+                assert!(is_word || matches!(word, "*" | "#") || choice == "*", "{phrase}: {choice:?}");
+            }
+        }
+    }
+}
