@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use super::Doubt;
 use super::defaults::Twist;
 use super::method::{Scope, Scopes};
+use super::rule::{Rule, rule};
 use super::text::{Phrase, Text};
-use super::wording::{Rule, rule};
 use crate::jsonrpc::ErrorObject;
 use crate::policy::Class::{self, *};
 
@@ -101,7 +101,8 @@ pub(super) fn verdict(
 ) -> Option<(Class, Twist)> {
     let code = object.code;
     let has_data = object.data.as_ref().is_some_and(|data| data.get().len() > 2);
-    let worded = message.has_any(&PHRASES.revert);
+    // MetaMask and Hardhat wrap the node's error into `data` and call it internal.
+    let worded = message.has_any(&PHRASES.revert) || detail.has_any(&PHRASES.revert);
     // Alchemy gives code 3 to unknown blocks. A pool executes nothing, so its code 3 alone says little: zkSync gives it to known transactions.
     let by_code = code == REVERT
         && (has_data || !(message.has_any(&PHRASES.missing_block) || scopes.contains(Scope::Broadcast)));

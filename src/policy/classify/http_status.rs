@@ -16,10 +16,14 @@ const STATUSES: &[(u16, Class, Twist)] = &[
     (402, QuotaExhausted, Twist::None),
     (403, Unauthorized, Twist::None),
     (405, InvalidRequest, Twist::Ill),      // our POST is refused: the address is no RPC endpoint
+    (406, InvalidRequest, Twist::Ill),
     (407, Unauthorized, Twist::None),
     (408, TimeoutUpstream, Twist::None),
     (410, Unauthorized, Twist::None),       // gone: the endpoint or its key was retired
     (413, RequestTooLarge, Twist::None),
+    (414, RequestTooLarge, Twist::None),
+    (415, InvalidRequest, Twist::Ill),
+    (431, RequestTooLarge, Twist::None),
     (425, Overloaded, Twist::None),
     (429, RateLimited, Twist::None),
     (451, GeoBlocked, Twist::None),

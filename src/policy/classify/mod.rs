@@ -11,6 +11,8 @@
 //!
 //! What follows from a class stands in one table, `defaults`.
 
+mod calls;
+mod capacity;
 mod client;
 mod codes;
 mod defaults;
@@ -18,6 +20,8 @@ mod execution;
 mod hints;
 mod http_status;
 mod method;
+mod rule;
+mod state;
 mod text;
 mod transactions;
 mod wording;

@@ -339,6 +339,14 @@ fn a_revert_passes_unchanged_even_when_its_text_speaks_of_rate_limits() {
     assert!(matches!(told, ToClient::ErrorBytes(raw) if raw == error));
 }
 
+/// R3: the wallets' wrapping of a node's error
+#[test]
+fn a_revert_wrapped_into_data_is_a_revert() {
+    let data = r#"{"code":3,"message":"execution reverted: quota exceeded","data":"0x08c379a0"}"#;
+    let outcome = error_outcome(200, "eth_call", None, -32603, "Internal JSON-RPC error.", Some(data));
+    assert_eq!(outcome, Outcome::of(Class::ExecutionReverted));
+}
+
 /// R4
 #[test]
 fn a_parameter_that_is_echoed_takes_no_backend_down() {
@@ -450,6 +458,28 @@ fn already_known_is_success_with_the_hash_computed_here() {
         assert!(matches!(to_client(&outcome, None, "eth_sendRawTransaction"), ToClient::TransactionHash));
         let read = error_outcome(200, "eth_getBalance", None, -32000, message, None);
         assert_ne!(read.told, Told::TransactionHash, "only a broadcast has a hash");
+    }
+}
+
+/// T1: a false success is the worst of answers
+#[test]
+fn only_this_very_transaction_becomes_a_success() {
+    for message in [
+        "another transaction with this nonce already exists",
+        "nonce already in mempool",
+        "a different tx is already pending for this account",
+        "address already reserved",
+        "sender already has 16 pending transactions",
+        "not a known transaction type",
+        "unknown transaction",
+        "account already exists in state",
+        "limit already exceeded",
+        "connection already closed",
+    ] {
+        for code in [-32000, -32603, -32010, 3] {
+            let outcome = error_outcome(200, "eth_sendRawTransaction", None, code, message, None);
+            assert_ne!(outcome.told, Told::TransactionHash, "{message}");
+        }
     }
 }
 
