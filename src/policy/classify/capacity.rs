@@ -48,6 +48,7 @@ pub(super) const SYNC: &[Rule] = &[rule(
         "not|isnt|yet ... synced|synchronized|synchronised",
         "not ... in sync",
         "out of sync",
+        "not|hasnt|havent|yet|didnt finished|completed|finish|complete sync|syncing|synchronizing",
         "unsynced|unsynchronized",
         "catching up",
         "node ... behind|lagging",
@@ -169,6 +170,9 @@ pub(super) const LIMITS: &[Rule] = &[
     ),
 ];
 
+/// Said of a key, "not recognized" is no word on a method.
+pub(super) const KEYS: &[Rule] = &[rule(Unauthorized, Scope::Any, &["api key|keys", "apikey|apikeys"])];
+
 /// Keys, origins, regions.
 pub(super) const ACCESS: &[Rule] = &[
     rule(
@@ -232,6 +236,7 @@ pub(super) const SERVER: &[Rule] = &[
             "deadline exceeded|has",
             "deadline ... exceed*|expired|elapsed",
             "no|without response|answer|reply from",
+            "not|didnt|doesnt respond|answer|reply",
         ],
     ),
     twisted(

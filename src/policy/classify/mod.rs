@@ -30,6 +30,8 @@ mod wording;
 mod paraphrased;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashMap;
 

@@ -28,6 +28,7 @@ pub(super) const SIZES: &[Rule] = &[
             "too large|big|many|long batch",
             "batch size|limit|length ... max|maximum|limit|limited|up|least|above|over|greater|larger",
             "max|maximum batch size|length|limit",
+            "batch ... limit|max|maximum #",
         ],
     ),
     rule(
@@ -45,6 +46,7 @@ pub(super) const SIZES: &[Rule] = &[
             "logs|results|events ... exceed* ... limit|max|maximum|cap",
             "max|maximum results|logs",
             "received message larger than",
+            "result|results|response set|list|size|count|body ... larger|bigger|greater|more|longer than",
             "limit of # results|logs|events",
             "maximum|max number of logs|results|events",
         ],
@@ -102,7 +104,8 @@ pub(super) const DATA: &[Rule] = &[
         Scope::Any,
         &[
             "missing trie node",
-            "no historical|archive|history",
+            "no historical|archive|history|state",
+            "histor* ... not|isnt served|kept|stored|retained|provided",
             "historical|historic|history|old|past|ancient ... state|data|block|blocks|balance|history ... unavailable|missing|pruned|supported|available|found",
             "state|states|data|history|histories|body|bodies|receipts|trie ... pruned|pruning|unavailable|missing|deleted|discarded",
             "pruned|pruning ... state|data|history|block|blocks|node|mode",
@@ -201,6 +204,7 @@ pub(super) const BLOCKS: &[Rule] = &[
             "block hash|number not found|known",
             "not ... canonical",
             "null round",
+            "block|header|blocks ... not be found|located|retrieved|loaded",
             "height # ... not available|found",
         ],
     ),

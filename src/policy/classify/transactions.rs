@@ -69,6 +69,7 @@ pub(super) const RULES: &[Rule] = &[
             "transaction|tx|txn|hash ... already exists|exist",
             "already exists|exist in|on ... mempool|pool|txpool|chain|block|blockchain|queue|cache",
             "^ already exists|exist",
+            "transaction|tx|txn|hash ... already found|present|being",
             "already in|inside|on|part ... mempool|pool|txpool|chain|block|blockchain|queue|cache|ledger|system",
             "already have|has|knows|contains|contain transaction|tx|txn|it|this|the",
             "^ mined $",

@@ -25,6 +25,7 @@ const SPECIFIC: &[(bool, &[Rule])] = &[
     (false, state::DATA),
     (false, state::BLOCKS),
     (false, execution::RULES),
+    (true, capacity::KEYS),
     (false, calls::METHODS),
     (true, capacity::ACCESS),
     (true, capacity::SERVER),
