@@ -34,6 +34,7 @@ mod tests;
 mod vectors;
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -87,8 +88,8 @@ pub struct Doubt {
     pub head: Option<(u64, u64)>,
 }
 
-/// What came.
-#[derive(Clone, Copy, Debug)]
+/// What came. `Debug` shows the status and the size only, since a body may repeat a key.
+#[derive(Clone, Copy)]
 pub enum Received<'a> {
     /// An HTTP answer, or a WebSocket message as status 200 without headers.
     Answer {
@@ -101,6 +102,15 @@ pub enum Received<'a> {
     },
     /// No answer.
     Failed(Failure),
+}
+
+impl fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer { status, body, .. } => write!(f, "Answer({status}, {} bytes)", body.len()),
+            Self::Failed(failure) => write!(f, "Failed({failure:?})"),
+        }
+    }
 }
 
 /// The outcome of one call, and what came with it.
