@@ -34,8 +34,9 @@ pub enum ReplyId {
     Other,
 }
 
-/// The part of a reply that a client is interested in.
-#[derive(Clone, Debug)]
+/// The part of a reply that a client is interested in. `Debug` shows sizes and codes only: some providers
+/// repeat the URL, and with it the key, in their errors.
+#[derive(Clone)]
 pub enum Payload {
     /// The result's bytes, unchanged.
     Result(Bytes),
@@ -59,8 +60,8 @@ pub struct Reply {
     pub payload: Payload,
 }
 
-/// JSON that is no JSON-RPC reply.
-#[derive(Clone, Debug)]
+/// JSON that is no JSON-RPC reply. `Debug` shows its size only.
+#[derive(Clone)]
 pub struct Foreign {
     /// Its id, where it has one.
     pub id: ReplyId,
@@ -68,6 +69,21 @@ pub struct Foreign {
     pub versioned: bool,
     /// The whole value's bytes.
     pub raw: Bytes,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Result(result) => write!(f, "Result({} bytes)", result.len()),
+            Self::Error { raw, object } => write!(f, "Error({}, {} bytes)", object.code, raw.len()),
+        }
+    }
+}
+
+impl fmt::Debug for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Foreign({:?}, {} bytes)", self.id, self.raw.len())
+    }
 }
 
 /// One element of what came.
@@ -292,19 +308,11 @@ fn check_depth(body: &[u8]) -> Result<(), Unreadable> {
     if memchr::memchr2_iter(b'[', b'{', body).nth(DEPTH_MAX).is_none() {
         return Ok(());
     }
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for &byte in body {
-        if in_text {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(&byte) = body.get(at) {
+        at += 1;
         match byte {
-            b'"' => in_text = true,
+            b'"' => at += text_length(&body[at..]),
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
@@ -314,6 +322,19 @@ fn check_depth(body: &[u8]) -> Result<(), Unreadable> {
         }
     }
     Ok(())
+}
+
+/// Bytes up to and with the quote that ends a string.
+fn text_length(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &rest[at.min(rest.len())..]) {
+        at += found + 1;
+        if rest[at - 1] == b'"' {
+            return at;
+        }
+        at += 1; // the escaped byte
+    }
+    rest.len()
 }
 
 #[cfg(test)]
@@ -401,6 +422,18 @@ mod tests {
     fn many_shallow_brackets_are_not_deep() {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"result":[{}[]]}}"#, "[],".repeat(2 * DEPTH_MAX));
         assert!(matches!(one(&body), Item::Reply(_)));
+    }
+
+    #[test]
+    fn what_is_logged_shows_no_words_of_a_backend() {
+        // P3
+        for body in [
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"see https://h.example/v3/secret"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":"https://h.example/v3/secret"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":"https://h.example/v3/secret"}"#,
+        ] {
+            assert!(!format!("{:?}", one(body)).contains("secret"), "{body}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn to_client(outcome: &Outcome, payload: Option<&Payload>, method: &str) -> 
     }
 }
 
-fn with_method<'a>(message: &'a Cow<'static, str>, method: &str) -> Cow<'a, str> {
+fn with_method<'a>(message: &'a str, method: &str) -> Cow<'a, str> {
     if !message.contains("{method}") {
         return Cow::Borrowed(message);
     }

@@ -100,12 +100,12 @@ const PLAIN: &[Code] = &[
 ];
 
 /// A code that means one thing whatever the text.
-pub(super) fn sure(scopes: &Scopes<'_>, code: i64) -> Option<(Class, Twist)> {
+pub(super) fn sure(scopes: Scopes, code: i64) -> Option<(Class, Twist)> {
     find(SURE, scopes, code)
 }
 
 /// What a vendor's documentation says of its code.
-pub(super) fn of_vendor(scopes: &Scopes<'_>, vendor: Option<&str>, code: i64) -> Option<Class> {
+pub(super) fn of_vendor(scopes: Scopes, vendor: Option<&str>, code: i64) -> Option<Class> {
     let vendor = vendor?;
     VENDORS
         .iter()
@@ -116,7 +116,7 @@ pub(super) fn of_vendor(scopes: &Scopes<'_>, vendor: Option<&str>, code: i64) ->
 }
 
 /// What is left when neither text nor status says anything.
-pub(super) fn plain(scopes: &Scopes<'_>, code: i64) -> Option<(Class, Twist)> {
+pub(super) fn plain(scopes: Scopes, code: i64) -> Option<(Class, Twist)> {
     find(PLAIN, scopes, code)
 }
 
@@ -125,7 +125,7 @@ pub(super) fn speaks_of_the_call(code: i64) -> bool {
     matches!(code, -32602..=-32601)
 }
 
-fn find(table: &[Code], scopes: &Scopes<'_>, code: i64) -> Option<(Class, Twist)> {
+fn find(table: &[Code], scopes: Scopes, code: i64) -> Option<(Class, Twist)> {
     table
         .iter()
         .find(|(codes, scope, ..)| codes.contains(&code) && scopes.contains(*scope))

@@ -111,6 +111,23 @@ impl Outcome {
         }
     }
 
+    /// How much this tells a client, when nobody could answer and one of several outcomes must be chosen:
+    /// the highest, not the last. A verdict on the call (3) before what a node said about it (2), before
+    /// what is known of capacity or methods (1), before mere failure (0).
+    pub fn tells(&self) -> u8 {
+        use Class::*;
+        match (self.class, &self.told) {
+            _ if !self.retry_elsewhere => 3,
+            (Unknown, _) => 1,
+            (_, Told::Pass | Told::PassAs(_)) => 2,
+            (
+                MethodUnsupported | SubscriptionUnsupported | RequestTooLarge | RateLimited | QuotaExhausted,
+                _,
+            ) => 1,
+            _ => 0,
+        }
+    }
+
     /// Applies a context's departure. `status` is the HTTP status.
     pub(super) fn twisted(mut self, twist: Twist, status: u16) -> Self {
         match twist {

@@ -3,11 +3,13 @@
 //! A revert's text belongs to the contract's author, who may write "rate limit exceeded" or
 //! "unauthorized" into it. So a revert is recognised before anything else is read, and hurts nobody (R3).
 
+use std::sync::LazyLock;
+
 use super::Doubt;
 use super::defaults::Twist;
 use super::method::{Scope, Scopes};
-use super::text::Text;
-use super::wording::{Rule, rule};
+use super::rule::{Rule, rule};
+use super::text::{Phrase, Text};
 use crate::jsonrpc::ErrorObject;
 use crate::policy::Class::{self, *};
 
@@ -27,6 +29,21 @@ const REVERT_WORDS: &[&str] = &[
     "reverted with|without|0x*",
     "reverted ... reason|custom|panic",
 ];
+
+/// The phrases of this file, taken apart once.
+struct Phrases {
+    revert: Vec<Phrase>,
+    revert_in_data: Phrase,
+    missing_block: Vec<Phrase>,
+    vm_execution_error: Phrase,
+}
+
+static PHRASES: LazyLock<Phrases> = LazyLock::new(|| Phrases {
+    revert: Phrase::all(REVERT_WORDS),
+    revert_in_data: Phrase::new("^ reverted|revert"),
+    missing_block: Phrase::all(&["^ unknown block|header", "^ block|header not found"]),
+    vm_execution_error: Phrase::new("vm execution error"),
+});
 
 /// Halts that have words of their own.
 pub(super) const RULES: &[Rule] = &[
@@ -76,7 +93,7 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Whether this is a revert or another of the EVM's own verdicts, told by code, data and the first words.
 pub(super) fn verdict(
-    scopes: &Scopes<'_>,
+    scopes: Scopes,
     doubt: &Doubt,
     object: &ErrorObject,
     message: &Text,
@@ -84,11 +101,12 @@ pub(super) fn verdict(
 ) -> Option<(Class, Twist)> {
     let code = object.code;
     let has_data = object.data.as_ref().is_some_and(|data| data.get().len() > 2);
-    let worded = message.has_any(REVERT_WORDS);
-    // A pool executes nothing, so its code 3 alone says little: zkSync gives it to known transactions.
+    // MetaMask and Hardhat wrap the node's error into `data` and call it internal.
+    let worded = message.has_any(&PHRASES.revert) || detail.has_any(&PHRASES.revert);
+    // Alchemy gives code 3 to unknown blocks. A pool executes nothing, so its code 3 alone says little: zkSync gives it to known transactions.
     let by_code = code == REVERT
-        && (has_data || !(names_a_missing_block(message) || scopes.contains(Scope::Broadcast)));
-    let reverted = worded || by_code || detail.has("^ reverted|revert");
+        && (has_data || !(message.has_any(&PHRASES.missing_block) || scopes.contains(Scope::Broadcast)));
+    let reverted = worded || by_code || detail.has(&PHRASES.revert_in_data);
     if reverted {
         // A node whose state is pruned may run the call on nothing. Whoever knows that the block is old
         // says so, and then a revert with neither its own code nor data proves nothing.
@@ -99,14 +117,9 @@ pub(super) fn verdict(
         let twist = if scopes.contains(Scope::Broadcast) { Twist::Elsewhere } else { Twist::None };
         return Some((ExecutionReverted, twist));
     }
-    if code == VM_EXECUTION_ERROR && scopes.contains(Scope::Evm) && message.has("vm execution error") {
+    if code == VM_EXECUTION_ERROR && scopes.contains(Scope::Evm) && message.has(&PHRASES.vm_execution_error) {
         let class = if detail.is_empty() { ExecutionReverted } else { ExecutionFailed };
         return Some((class, Twist::None));
     }
     None
-}
-
-/// Alchemy gives code 3 to unknown blocks, too.
-fn names_a_missing_block(message: &Text) -> bool {
-    message.has_any(&["^ unknown block|header", "^ block|header not found"])
 }

@@ -16,10 +16,14 @@ const STATUSES: &[(u16, Class, Twist)] = &[
     (402, QuotaExhausted, Twist::None),
     (403, Unauthorized, Twist::None),
     (405, InvalidRequest, Twist::Ill),      // our POST is refused: the address is no RPC endpoint
+    (406, InvalidRequest, Twist::Ill),
     (407, Unauthorized, Twist::None),
     (408, TimeoutUpstream, Twist::None),
     (410, Unauthorized, Twist::None),       // gone: the endpoint or its key was retired
     (413, RequestTooLarge, Twist::None),
+    (414, RequestTooLarge, Twist::None),
+    (415, InvalidRequest, Twist::Ill),
+    (431, RequestTooLarge, Twist::None),
     (425, Overloaded, Twist::None),
     (429, RateLimited, Twist::None),
     (451, GeoBlocked, Twist::None),
@@ -77,7 +81,7 @@ fn is_vague(status: u16) -> bool {
 }
 
 /// The class of a page or a sentence sent instead of JSON.
-pub(super) fn page(scopes: &Scopes<'_>, status: u16, vendor: Option<&str>, body: &[u8]) -> (Class, Twist) {
+pub(super) fn page(scopes: Scopes, status: u16, vendor: Option<&str>, body: &[u8]) -> (Class, Twist) {
     let fallback = class(status, vendor);
     if is_vague(status) {
         let lossy = String::from_utf8_lossy(&body[..body.len().min(PAGE_MAX)]);
@@ -90,7 +94,7 @@ pub(super) fn page(scopes: &Scopes<'_>, status: u16, vendor: Option<&str>, body:
 }
 
 /// What the words say, as far as they are allowed to speak beside this status.
-pub(super) fn heard(scopes: &Scopes<'_>, status: u16, page: &str) -> Option<(Class, Twist)> {
+pub(super) fn heard(scopes: Scopes, status: u16, page: &str) -> Option<(Class, Twist)> {
     let is_html = page.trim_start().starts_with('<');
     let spoken = if is_html { without_tags(page) } else { page.to_owned() };
     let rule = wording::find_in_page(scopes, &Text::new(clip(&spoken, PAGE_MAX)))?;

@@ -32,51 +32,55 @@ pub(super) enum Scope {
 
 /// The kinds that one method belongs to. Names are compared as they are sent (P7).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scopes<'a>(pub(super) &'a str);
+pub(super) struct Scopes(u16);
 
-impl Scopes<'_> {
-    pub(super) fn contains(&self, scope: Scope) -> bool {
-        let name = self.0;
-        match scope {
-            Scope::Any => true,
-            Scope::Broadcast => name.contains("_sendRaw") || name.contains("_sendPrivate"),
-            Scope::NotBroadcast => !self.contains(Scope::Broadcast),
-            Scope::Sync => name == "eth_sendRawTransactionSync",
-            Scope::Simulate => name == "eth_simulateV1",
-            Scope::Trace => name.starts_with("trace_") || name.starts_with("debug_trace"),
-            Scope::Evm => {
-                matches!(
-                    name,
-                    "eth_call"
-                        | "eth_callMany"
-                        | "eth_multicallV1"
-                        | "eth_callBundle"
-                        | "eth_estimateGas"
-                        | "eth_createAccessList"
-                        | "eth_fillTransaction"
-                ) || self.contains(Scope::Simulate)
-                    || self.contains(Scope::Trace)
-                    || self.contains(Scope::Broadcast)
-            }
-            Scope::Logs => matches!(name, "eth_getLogs" | "eth_getFilterLogs" | "eth_newFilter"),
-            Scope::Account => {
-                matches!(name, "eth_sendTransaction" | "eth_sign" | "eth_signTransaction")
-                    || name.starts_with("eth_signTypedData")
-                    || name.starts_with("personal_")
-            }
-            Scope::UserOperation => name.contains("UserOperation"),
-            Scope::Relay => {
-                name.starts_with("mev_") || name.ends_with("Bundle") || name.contains("_sendPrivate")
-            }
-            Scope::Transaction => {
-                name.contains("TransactionByHash")
-                    || name.contains("TransactionReceipt")
-                    || matches!(
-                        name,
-                        "debug_traceTransaction" | "trace_transaction" | "trace_replayTransaction"
-                    )
-            }
-        }
+/// `trace_*` and `debug_trace*`: runs that happened are run again.
+pub(super) fn is_replay(method: &str) -> bool {
+    method.starts_with("trace_") || method.starts_with("debug_trace")
+}
+
+impl Scopes {
+    pub(super) fn of(method: &str) -> Self {
+        let broadcast = method.contains("_sendRaw") || method.contains("_sendPrivate");
+        let simulate = method == "eth_simulateV1";
+        let trace = is_replay(method);
+        let call = matches!(
+            method,
+            "eth_call"
+                | "eth_callMany"
+                | "eth_multicallV1"
+                | "eth_callBundle"
+                | "eth_estimateGas"
+                | "eth_createAccessList"
+                | "eth_fillTransaction"
+        );
+        let account = matches!(method, "eth_sendTransaction" | "eth_sign" | "eth_signTransaction")
+            || method.starts_with("eth_signTypedData")
+            || method.starts_with("personal_");
+        let relay =
+            method.starts_with("mev_") || method.ends_with("Bundle") || method.contains("_sendPrivate");
+        let transaction = method.contains("TransactionByHash")
+            || method.contains("TransactionReceipt")
+            || matches!(method, "debug_traceTransaction" | "trace_transaction" | "trace_replayTransaction");
+        let kinds = [
+            (Scope::Any, true),
+            (Scope::Broadcast, broadcast),
+            (Scope::NotBroadcast, !broadcast),
+            (Scope::Sync, method == "eth_sendRawTransactionSync"),
+            (Scope::Evm, broadcast || simulate || trace || call),
+            (Scope::Simulate, simulate),
+            (Scope::Trace, trace),
+            (Scope::Logs, matches!(method, "eth_getLogs" | "eth_getFilterLogs" | "eth_newFilter")),
+            (Scope::Account, account),
+            (Scope::UserOperation, method.contains("UserOperation")),
+            (Scope::Relay, relay),
+            (Scope::Transaction, transaction),
+        ];
+        Self(kinds.iter().filter(|(_, is)| *is).fold(0, |set, (scope, _)| set | 1 << *scope as u16))
+    }
+
+    pub(super) fn contains(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u16) != 0
     }
 }
 
@@ -97,7 +101,7 @@ mod tests {
             ("eth_sendBundle", Scope::Relay, true),
             ("ETH_CALL", Scope::Evm, false),
         ] {
-            assert_eq!(Scopes(method).contains(scope), expected, "{method} {scope:?}");
+            assert_eq!(Scopes::of(method).contains(scope), expected, "{method} {scope:?}");
         }
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! What follows from a class stands in one table, `defaults`.
 
+mod calls;
+mod capacity;
 mod client;
 mod codes;
 mod defaults;
@@ -18,6 +20,8 @@ mod execution;
 mod hints;
 mod http_status;
 mod method;
+mod rule;
+mod state;
 mod text;
 mod transactions;
 mod wording;
@@ -26,8 +30,11 @@ mod wording;
 mod paraphrased;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -36,7 +43,7 @@ pub use client::{ToClient, to_client};
 pub use hints::RETRY_AFTER_MAX;
 
 use self::defaults::Twist;
-use self::method::{Scope, Scopes};
+use self::method::{Scope, Scopes, is_replay};
 use self::text::Text;
 use self::wording::Heard;
 use super::{Class, Failure, Outcome, Told};
@@ -81,8 +88,8 @@ pub struct Doubt {
     pub head: Option<(u64, u64)>,
 }
 
-/// What came.
-#[derive(Clone, Copy, Debug)]
+/// What came. `Debug` shows the status and the size only, since a body may repeat a key.
+#[derive(Clone, Copy)]
 pub enum Received<'a> {
     /// An HTTP answer, or a WebSocket message as status 200 without headers.
     Answer {
@@ -95,6 +102,15 @@ pub enum Received<'a> {
     },
     /// No answer.
     Failed(Failure),
+}
+
+impl fmt::Debug for Received<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer { status, body, .. } => write!(f, "Answer({status}, {} bytes)", body.len()),
+            Self::Failed(failure) => write!(f, "Failed({failure:?})"),
+        }
+    }
 }
 
 /// The outcome of one call, and what came with it.
@@ -252,12 +268,12 @@ impl Way<'_> {
 
     /// A JSON-RPC error.
     fn error(&self, sent: &Sent<'_>, object: &ErrorObject) -> Outcome {
-        let scopes = Scopes(sent.method);
+        let scopes = Scopes::of(sent.method);
         let message = Text::new(&object.message);
         let detail = hints::words_in_data(object.data.as_deref());
-        let (class, twist, heard) = self.error_class(sent, &scopes, object, &message, &detail);
+        let (class, twist, heard) = self.error_class(sent, scopes, object, &message, &detail);
         let mut outcome = Outcome::of(class).twisted(twist, self.status);
-        in_context(&mut outcome, &scopes);
+        in_context(&mut outcome, scopes);
         if class == Class::MissingDataArchive && heard == Heard::Data && object.code == code::INTERNAL_ERROR {
             // The message says "internal error" and the data holds a stack trace.
             outcome.told = Told::Map { code: -32000, message: "state not available".into() };
@@ -277,7 +293,7 @@ impl Way<'_> {
     fn error_class(
         &self,
         sent: &Sent<'_>,
-        scopes: &Scopes<'_>,
+        scopes: Scopes,
         object: &ErrorObject,
         message: &Text,
         detail: &Text,
@@ -313,9 +329,9 @@ impl Way<'_> {
 
     /// JSON that is no JSON-RPC reply: a gateway's own error, or nonsense.
     fn foreign(&self, sent: &Sent<'_>, foreign: &Foreign) -> Outcome {
-        let scopes = Scopes(sent.method);
+        let scopes = Scopes::of(sent.method);
         let sentences = hints::sentences(&foreign.raw);
-        let heard = http_status::heard(&scopes, self.status, &sentences);
+        let heard = http_status::heard(scopes, self.status, &sentences);
         let (class, twist) = match heard {
             _ if http_status::is_final_word(self.status) => self.status_or(sent, Class::NotJson),
             Some(found) => found,
@@ -336,7 +352,8 @@ impl Way<'_> {
                 Outcome::of(Class::BadJson).twisted(twist, self.status)
             }
             _ => {
-                let (class, twist) = http_status::page(&Scopes(sent.method), self.status, sent.vendor, body);
+                let (class, twist) =
+                    http_status::page(Scopes::of(sent.method), self.status, sent.vendor, body);
                 let outcome = Outcome::of(class).twisted(twist, self.status);
                 let beginning = String::from_utf8_lossy(&body[..body.len().min(1024)]);
                 self.with_wait(outcome, &beginning)
@@ -451,7 +468,7 @@ fn is_outweighed(status: u16, class: Class) -> bool {
 }
 
 /// Departures that come from the method, not from the words.
-fn in_context(outcome: &mut Outcome, scopes: &Scopes<'_>) {
+fn in_context(outcome: &mut Outcome, scopes: Scopes) {
     use Class::*;
     match outcome.class {
         // A replay's balance is an artefact of missing state; a pool's or a call's is the account's.
@@ -475,7 +492,6 @@ fn result_outcome(sent: &Sent<'_>, result: &Bytes) -> Outcome {
         (Some(named), Some(expected)) if named != expected => Class::WrongChain,
         _ => Class::Ok,
     };
-    let scopes = Scopes(sent.method);
     match sent.method {
         "eth_chainId" => return Outcome::of(chain(quantity(result))),
         "net_version" => return Outcome::of(chain(decimal(result))),
@@ -487,7 +503,7 @@ fn result_outcome(sent: &Sent<'_>, result: &Bytes) -> Outcome {
             }
         }
         "eth_createAccessList" if reverts_inside(result) => return Outcome::of(Class::ExecutionReverted),
-        _ if scopes.contains(Scope::Trace) && timed_out_inside(result) => {
+        method if is_replay(method) && timed_out_inside(result) => {
             return Outcome::of(Class::ExecutionTimeout);
         }
         _ => {}

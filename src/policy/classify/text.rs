@@ -14,6 +14,7 @@ const WORDS_MAX: usize = 96;
 #[derive(Debug, Default)]
 pub(super) struct Text {
     words: Vec<String>,
+    beginnings: Beginnings,
 }
 
 impl Text {
@@ -22,10 +23,16 @@ impl Text {
         let raw = clip(raw, TEXT_MAX);
         // A whole JSON error put into a message is quoted everywhere: nothing of it is an echo.
         if raw.trim_start().starts_with(['{', '[']) {
-            return Self { words: words(raw) };
+            return Self::of(words(raw));
         }
         let spoken = words(&without_quotations(raw));
-        Self { words: if spoken.is_empty() { words(raw) } else { spoken } }
+        Self::of(if spoken.is_empty() { words(raw) } else { spoken })
+    }
+
+    fn of(words: Vec<String>) -> Self {
+        let mut beginnings = Beginnings::default();
+        words.iter().for_each(|word| beginnings.add(word));
+        Self { words, beginnings }
     }
 
     /// The words.
@@ -38,52 +45,145 @@ impl Text {
         self.words.is_empty()
     }
 
-    /// Whether `phrase` occurs. In a phrase, `a|b` is a choice, `rate*` any word that starts so, `#` a
-    /// number, `...` up to [`GAP_MAX`] other words, `^` and `$` the text's ends.
-    pub(super) fn has(&self, phrase: &str) -> bool {
-        let (phrase, from_start) = match phrase.strip_prefix("^ ") {
-            Some(rest) => (rest, true),
-            None => (phrase, false),
-        };
-        let starts = if from_start { 1 } else { self.words.len() };
-        (0..starts).any(|start| follows(&self.words[start.min(self.words.len())..], phrase))
+    /// Whether `phrase` occurs.
+    pub(super) fn has(&self, phrase: &Phrase) -> bool {
+        if !phrase.beginnings.iter().all(|beginnings| beginnings.meet(&self.beginnings)) {
+            return false;
+        }
+        let starts = if phrase.from_start { 1 } else { self.words.len() };
+        (0..starts.min(self.words.len())).any(|start| follow(&self.words[start..], &phrase.parts))
     }
 
     /// Whether any of `phrases` occurs.
-    pub(super) fn has_any(&self, phrases: &[&str]) -> bool {
+    pub(super) fn has_any(&self, phrases: &[Phrase]) -> bool {
         phrases.iter().any(|phrase| self.has(phrase))
+    }
+}
+
+/// Words in a row to look for, taken apart once.
+///
+/// `a|b` is a choice, `rate*` any word that starts so, `#` a number, `...` up to [`GAP_MAX`] other words,
+/// `^` and `$` the text's ends.
+#[derive(Debug)]
+pub(super) struct Phrase {
+    from_start: bool,
+    parts: Vec<Part>,
+    /// For each word, what it may begin with. Nearly all phrases are ruled out by these alone.
+    beginnings: Vec<Beginnings>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Word(Vec<Choice>),
+    Gap,
+    End,
+}
+
+#[derive(Debug)]
+enum Choice {
+    Whole(&'static str),
+    Stem(&'static str),
+    Number,
+}
+
+impl Phrase {
+    /// Takes a phrase apart.
+    pub(super) fn new(phrase: &'static str) -> Self {
+        let (from_start, phrase) = match phrase.strip_prefix("^ ") {
+            Some(rest) => (true, rest),
+            None => (false, phrase),
+        };
+        let choice = |choice: &'static str| match choice.strip_suffix('*') {
+            Some(stem) => Choice::Stem(stem),
+            None if choice == "#" => Choice::Number,
+            None => Choice::Whole(choice),
+        };
+        let part = |part: &'static str| match part {
+            "..." => Part::Gap,
+            "$" => Part::End,
+            word => Part::Word(word.split('|').map(choice).collect()),
+        };
+        let parts: Vec<Part> = phrase.split(' ').map(part).collect();
+        let beginnings = parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Word(choices) => Some(Beginnings::of(choices)),
+                Part::Gap | Part::End => None,
+            })
+            .collect();
+        Self { from_start, parts, beginnings }
+    }
+
+    /// Takes several apart.
+    pub(super) fn all(phrases: &[&'static str]) -> Vec<Self> {
+        phrases.iter().map(|phrase| Self::new(phrase)).collect()
+    }
+}
+
+/// The first two bytes of some words, as a set of hashed bits: it may err towards "present" only.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beginnings([u64; 4]);
+
+impl Beginnings {
+    /// The bit that stands for "a word that begins with a digit".
+    const NUMBER: u8 = 255;
+
+    fn of(choices: &[Choice]) -> Self {
+        let mut set = Self::default();
+        for choice in choices {
+            match choice {
+                Choice::Whole(word) => set.add(word),
+                Choice::Stem(stem) => set.add(stem),
+                Choice::Number => set.mark(Self::NUMBER),
+            }
+        }
+        set
+    }
+
+    fn add(&mut self, word: &str) {
+        let bytes = word.as_bytes();
+        let (first, second) = (bytes.first().copied().unwrap_or(0), bytes.get(1).copied().unwrap_or(0));
+        self.mark(first.wrapping_mul(31).wrapping_add(second.wrapping_mul(7)));
+        if first.is_ascii_digit() {
+            self.mark(Self::NUMBER);
+        }
+    }
+
+    fn mark(&mut self, bit: u8) {
+        self.0[usize::from(bit >> 6)] |= 1 << (bit & 63);
+    }
+
+    fn meet(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(mine, theirs)| mine & theirs != 0)
     }
 }
 
 /// Words that `...` may jump over.
 const GAP_MAX: usize = 8;
 
-/// Whether `words` begins with the phrase.
-fn follows(words: &[String], phrase: &str) -> bool {
-    let (head, rest) = phrase.split_once(' ').unwrap_or((phrase, ""));
-    match head {
-        "" => true,
-        "$" => words.is_empty(),
-        "..." => (0..=words.len().min(GAP_MAX)).any(|skip| follows(&words[skip..], rest)),
-        _ => match words.split_first() {
-            Some((word, tail)) => is_word(word, head) && follows(tail, rest),
-            None => false,
-        },
+/// Whether `words` begins with these parts.
+fn follow(words: &[String], parts: &[Part]) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return true };
+    match part {
+        Part::End => words.is_empty(),
+        Part::Gap => (0..=words.len().min(GAP_MAX)).any(|skip| follow(&words[skip..], rest)),
+        Part::Word(choices) => words.split_first().is_some_and(|(word, tail)| {
+            choices.iter().any(|choice| fits(word, choice)) && follow(tail, rest)
+        }),
     }
 }
 
-fn is_word(word: &str, pattern: &str) -> bool {
-    pattern.split('|').any(|choice| match choice.strip_suffix('*') {
-        Some(stem) => word.starts_with(stem),
-        None if choice == "#" => is_number(word),
-        None => word == choice,
-    })
+fn fits(word: &str, choice: &Choice) -> bool {
+    match choice {
+        Choice::Whole(whole) => word == *whole,
+        Choice::Stem(stem) => word.starts_with(stem),
+        Choice::Number => is_number(word),
+    }
 }
 
 fn is_number(word: &str) -> bool {
-    let hex = word.strip_prefix("0x").filter(|digits| !digits.is_empty());
-    match hex {
-        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+    match word.strip_prefix("0x") {
+        Some(digits) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()),
         None => word.bytes().all(|b| b.is_ascii_digit()),
     }
 }
@@ -236,11 +336,11 @@ mod tests {
     fn phrases_have_choices_stems_gaps_and_ends() {
         let text = Text::new("Nonce of tx is too low: 12");
         for phrase in ["nonce ... too low", "tx|txn is", "non*", "^ nonce", "low # $"] {
-            assert!(text.has(phrase), "{phrase}");
+            assert!(text.has(&Phrase::new(phrase)), "{phrase}");
         }
         for phrase in ["once", "^ tx", "low $", "nonce too"] {
-            assert!(!text.has(phrase), "{phrase}");
+            assert!(!text.has(&Phrase::new(phrase)), "{phrase}");
         }
-        assert!(!Text::default().has("^ a"));
+        assert!(!Text::default().has(&Phrase::new("^ a")));
     }
 }

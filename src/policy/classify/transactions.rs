@@ -6,7 +6,7 @@
 
 use super::defaults::Twist;
 use super::method::Scope::{Any, Broadcast, Evm, NotBroadcast, Simulate, Sync};
-use super::wording::{Rule, rule, twisted};
+use super::rule::{Rule, rule, twisted};
 use crate::policy::Class::*;
 
 pub(super) const RULES: &[Rule] = &[
@@ -42,6 +42,7 @@ pub(super) const RULES: &[Rule] = &[
             "^ rejected $",
             "too many ... from|for|by sender|account|address",
             "max|maximum ... per account|sender",
+            "transaction|transactions|tx|txs|limit ... per account|sender|address",
         ],
     ),
     rule(
@@ -51,21 +52,29 @@ pub(super) const RULES: &[Rule] = &[
             "replacement ... underpriced|low|allowed|small|insufficient",
             "not|cannot|cant|couldnt replace|replaced",
             "same nonce",
+            "nonce ... already ... exists|exist|pending|pool|mempool|txpool|queue|queued|progress|known|pooled",
+            "another|other|different|conflicting transaction|tx|txn ... already|exists",
             "fee|price|tip|gas ... too low|small to replace",
             "replace ... underpriced",
             "bump|bumped ... too|insufficient|least|low",
         ],
     ),
+    // The one verdict that becomes a success: it must speak of this very transaction.
     rule(
         TxAlreadyKnown,
         Broadcast,
         &[
-            "already known|imported|exists|exist|mined|submitted|included|processed|received|pending|added|broadcast|broadcasted|pooled|executed|seen|committed|confirmed",
-            "already ... mempool|pool|txpool|chain|block|blockchain|mined|queue|cache|imported|known|included|ledger|state",
-            "already have|has|knows|contains|contain",
-            "have|has already ... transaction|tx",
+            "already known|imported|mined|submitted|included|processed|received|pending|added|broadcast|broadcasted|pooled|executed|seen|committed|confirmed",
+            "already been known|imported|mined|submitted|included|processed|received|added|broadcast|broadcasted|executed|seen|committed|confirmed",
+            "transaction|tx|txn|hash ... already exists|exist",
+            "already exists|exist in|on ... mempool|pool|txpool|chain|block|blockchain|queue|cache",
+            "^ already exists|exist",
+            "transaction|tx|txn|hash ... already found|present|being",
+            "already in|inside|on|part ... mempool|pool|txpool|chain|block|blockchain|queue|cache|ledger|system",
+            "already have|has|knows|contains|contain transaction|tx|txn|it|this|the",
             "^ mined $",
-            "known transaction|tx|txn",
+            "^ known transaction|tx|txn",
+            "known transaction|tx|txn #",
             "transaction|tx|txn is known",
             "with|of the|this same hash",
             "with same hash",
@@ -115,8 +124,10 @@ pub(super) const RULES: &[Rule] = &[
             "enough|sufficient funds|balance|eth|ether",
             "upfront cost ... exceeds ... balance",
             "exceeds ... account|sender|available balance",
-            "balance ... too low|insufficient|small",
+            "balance ... too low|small",
+            "balance|funds ... insufficient",
             "lack* of funds",
+            "overdraft|overdrawn",
             "balance ... less|lower than ... cost|value",
             "cannot|cant afford",
         ],
@@ -231,7 +242,7 @@ pub(super) const RULES: &[Rule] = &[
             "transaction|tx|txn|blob|eip1559|eip4844|eip7702 type|types|transactions ... not supported|enabled|allowed|accepted|permitted|activated|active",
             "transaction|tx|txn type|types ... unsupported|disabled|unknown|invalid|unrecognized",
             "of type # ... not supported|allowed|enabled|accepted",
-            "unsupported|unknown|unrecognized|not supported|invalid transaction|tx|txn type",
+            "unsupported|unknown|unrecognized|invalid|supported|known transaction|tx|txn type|types",
             "not supported tx|transaction type",
             "fork supporting ... not",
             "not supported|enabled|active|activated|before|until ... fork|hardfork",
