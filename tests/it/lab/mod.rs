@@ -1,0 +1,20 @@
+//! The laboratory: real nodes on one chain, fronts that inject faults, the real proxy, real wallets.
+//!
+//! ```text
+//! wallet ──> proxy (the binary under test) ──> front 0 ──> anvil 0 ┐
+//!                                         ├──> front 1 ──> anvil 1 ├ one chain, in step
+//!                                         └──> front 2 ──> anvil 2 ┘
+//! ```
+//!
+//! [`anvil::Lab`] keeps the chain, [`front::Front`] breaks things, [`proxy::Proxy`] runs the binary and
+//! [`clients`] finds the wallets. Everything stays on loopback and ends with the test, even when the test
+//! is killed.
+#![allow(dead_code)] // every test file uses its own share of the laboratory
+pub mod anvil;
+pub mod clients;
+pub mod front;
+pub mod leash;
+pub mod ports;
+pub mod proxy;
+pub mod rpc;
+pub mod wire;
