@@ -17,4 +17,6 @@ pub mod leash;
 pub mod ports;
 pub mod proxy;
 pub mod rpc;
+pub mod wallet;
 pub mod wire;
+pub mod world;
