@@ -10,6 +10,7 @@ use crate::lab::world::World;
 async fn metamask_never_retries_while_backends_flap() {
     let world = World::start().await;
     let mut day = Wallet::MetaMask.start(&world.proxy.url(), 20);
-    world.flap(|| day.runs()).await;
+    let met = world.flap(|| day.runs()).await;
     world.has_served(&day.told().await, 40);
+    world.was_tested(&met);
 }

@@ -6,9 +6,8 @@
 //! the last byte, a pending nonce never below the latest.
 use futures_util::future::join_all;
 
-use crate::lab::front::Front;
 use crate::lab::wallet::Wallet;
-use crate::lab::world::{World, hard_failures};
+use crate::lab::world::World;
 
 /// P1, P2, P9, R3, T12, T13, C2: what wallets do all day works, and means what it says.
 #[tokio::test]
@@ -30,7 +29,5 @@ async fn no_wallet_notices_that_one_cloud_after_another_fails() {
     for told in join_all(days.map(|day| day.told())).await {
         world.has_served(&told, 40);
     }
-    assert!(met.len() >= hard_failures().len(), "every fault had its turn: {met:?}");
-    let hits: usize = world.fronts.iter().map(Front::hits).sum();
-    assert!(hits > 0, "no request met a fault");
+    world.was_tested(&met);
 }

@@ -80,7 +80,7 @@ async function contractReads() {
   });
   await day.step('reverting call', async () => {
     const data = await reader
-      .call({ to: contract, data: '0x62c69b80' })
+      .call({ to: contract, data: bell.selectors.refuse })
       .then(() => 'no revert', (error) => error.walk((cause) => cause.data)?.data);
     day.expect((data?.data ?? data) === bell.refusal, `revert data ${JSON.stringify(data)}`);
   });

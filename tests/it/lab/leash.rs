@@ -10,11 +10,11 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Starts "$@", tells its pid on the first line, kills it at the end of input, passes its status on.
+/// Starts "$@", which tells its pid before it becomes the program, kills it at the end of input, and passes its
+/// status on.
 const LEASH: &str = r#"exec 3<&0
-"$@" </dev/null 3<&- &
+sh -c 'echo $$; exec "$0" "$@"' "$@" </dev/null 3<&- &
 child=$!
-echo "$child"
 ( read -r _ <&3; kill -9 "$child" ) >/dev/null 2>&1 &
 guard=$!
 exec >/dev/null 2>&1 3<&-
@@ -161,6 +161,13 @@ mod tests {
 
     fn is_alive(pid: u32) -> bool {
         Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_ends_with_127() {
+        let mut child = Leash::start(Path::new("/nowhere/at/all"), &[], &[]).expect("the shell exists");
+        assert_eq!(child.wait(Duration::from_secs(5)).and_then(|s| s.code()), Some(127));
+        assert!(child.said().text().contains("/nowhere/at/all"));
     }
 
     #[test]

@@ -24,6 +24,13 @@ pub struct World {
     pub ticker: Ticker,
 }
 
+/// A fault that was injected, and how many requests ran into it.
+#[derive(Debug)]
+pub struct Met {
+    pub fault: Fault,
+    pub hits: usize,
+}
+
 impl World {
     /// Three nodes behind three fronts behind the proxy, and a chain that moves.
     pub async fn start() -> World {
@@ -39,23 +46,32 @@ impl World {
         World { lab, fronts, proxy, ticker }
     }
 
-    /// One front after another fails, each in the next way, until `live` says that nobody is left to notice.
-    /// Returns the faults in their order.
-    pub async fn flap(&self, mut live: impl FnMut() -> bool) -> Vec<Fault> {
+    /// One cloud at a time fails, each time in the next way, until `live` says that nobody is left to notice.
+    /// It is always the cloud that carried most since the last fault: the one whose failure hurts.
+    pub async fn flap(&self, mut live: impl FnMut() -> bool) -> Vec<Met> {
         let mut met = Vec::new();
-        for (turn, fault) in hard_failures().into_iter().cycle().enumerate() {
+        for fault in hard_failures().into_iter().cycle() {
             if !live() {
                 break;
             }
-            // one cloud further with every round of faults, so that each meets each
-            let front = &self.fronts[(turn + turn / hard_failures().len()) % self.fronts.len()];
-            front.set(fault.clone()).await;
+            let busiest = self.fronts.iter().max_by_key(|front| front.requests()).expect("there are fronts");
+            self.fronts.iter().for_each(Front::forget);
+            busiest.set(fault.clone()).await;
             tokio::time::sleep(FAULT_TIME).await;
-            front.heal().await;
+            busiest.heal().await;
+            met.push(Met { hits: busiest.hits(), fault });
+            self.fronts.iter().for_each(Front::forget);
             tokio::time::sleep(PAUSE).await;
-            met.push(fault);
         }
         met
+    }
+
+    /// Asserts that every fault had its turn and that traffic ran into most of them.
+    pub fn was_tested(&self, met: &[Met]) {
+        assert!(met.len() >= hard_failures().len(), "not every fault had its turn: {met:?}");
+        // a refused connection shows at no front, and traffic may have moved on in the very moment
+        let felt = met.iter().filter(|met| met.hits > 0).count();
+        assert!(felt * 2 > met.len(), "traffic met only {felt} of {} faults: {met:?}", met.len());
     }
 
     /// Asserts a day without a single error, and with what makes it a day.

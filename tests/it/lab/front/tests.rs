@@ -3,14 +3,14 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::BufReader;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, Fault, Front, Rule};
 use crate::lab::anvil::{Lab, number};
 use crate::lab::rpc::{CallError, Rpc, exchange, post};
-use crate::lab::wire::Message;
+use crate::lab::wire::{Message, read_head};
 
 const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":"a7","method":"eth_blockNumber","params":[]}"#;
 const ANSWER: &str = r#"{"jsonrpc":"2.0","id":"a7","result":"0x10"}"#;
@@ -243,6 +243,23 @@ async fn two_rules_work_together() {
     let start = Instant::now();
     assert!(text(&front).await.contains("0xf"));
     assert!(start.elapsed() >= SILENCE);
+}
+
+#[tokio::test]
+async fn a_websocket_upgrade_passes_through() {
+    let lab = Lab::start(1).await;
+    let front = Front::of_node(&lab, 0).await;
+    let mut stream = BufReader::new(TcpStream::connect(front.address()).await.unwrap());
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        front.address()
+    );
+    stream.get_mut().write_all(upgrade.as_bytes()).await.unwrap();
+    let answer = read_head(&mut stream).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 101);
+    // the accept value of RFC 6455, section 1.3
+    assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
 }
 
 #[tokio::test]
