@@ -140,12 +140,13 @@ pub(super) struct ChainFile {
 /// One way into a chain.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["url"]))]
 pub(super) struct BackendFile {
     /// A name, unique within the chain. Default the provider, else the host.
     #[schemars(length(max = 64), example = &"infura")]
     pub name: Option<String>,
     /// Where requests go. The key in it is never shown.
-    #[schemars(required, example = &"https://mainnet.infura.io/v3/${INFURA_KEY}")]
+    #[schemars(example = &"https://mainnet.infura.io/v3/${INFURA_KEY}")]
     pub url: Option<String>,
     /// Where subscriptions go.
     #[schemars(example = &"wss://mainnet.infura.io/ws/v3/${INFURA_KEY}")]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::HeaderName;
 
 use super::address::{Listen, Network};
 use super::quantity::RateLimit;
@@ -335,7 +335,7 @@ pub struct Cache {
 /// The address of a shared store; shows scheme, host and port only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedStore {
-    pub(super) uri: Uri,
+    pub(super) url: BackendUrl,
     pub(super) text: Secret,
 }
 
@@ -348,13 +348,12 @@ impl SharedStore {
 
 impl fmt::Debug for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("?"), self.uri.host().unwrap_or("?"))?;
-        self.uri.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
+        fmt::Display::fmt(&self.url, f)
     }
 }
 
 impl fmt::Display for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        fmt::Display::fmt(&self.url, f)
     }
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::Uri;
-
 use super::Resolver;
 use crate::config::file::{CacheFile, RoutingFile, TransactionsFile, WhenUnreachableFile};
 use crate::config::secret::Secret;
 use crate::config::settings::{Cache, Roots, Routing, SharedStore, Transactions, WhenUnreachable};
+use crate::config::url::BackendUrl;
 
 /// A wallet shows its user an error after about ten seconds in any case.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -125,13 +124,13 @@ impl Resolver<'_> {
 
     fn shared_store(&mut self, text: &str) -> Option<SharedStore> {
         let text = text.trim();
-        let uri = text.parse::<Uri>().ok().filter(|uri| {
-            matches!(uri.scheme_str(), Some("redis" | "rediss")) && uri.host().is_some_and(|h| !h.is_empty())
-        });
-        if uri.is_none() {
+        let url = BackendUrl::parse(text, &["redis", "rediss"], "redis or rediss")
+            .ok()
+            .filter(|_| !self.source.has_key_in_host("cache.shared", text));
+        if url.is_none() {
             let mend = "write it as redis://host:6379 or, encrypted, rediss://host:6379";
             self.fault("cache.shared", "is no address of a shared store", mend);
         }
-        Some(SharedStore { uri: uri?, text: Secret::new(text) })
+        Some(SharedStore { url: url?, text: Secret::new(text) })
     }
 }
