@@ -3,6 +3,7 @@
 mod block_place;
 mod block_ref;
 pub mod chains;
+mod lookup;
 mod method;
 mod method_table;
 mod raw_transaction;
