@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Mistake;
+use super::mistake::{ConfigErrors, Mistake};
 use super::schema::schema;
 use super::variables::expand;
 
@@ -265,7 +265,11 @@ impl Walk<'_, '_> {
                 }
                 None => {
                     self.source.spans.insert(path_of_key.clone(), key.span());
-                    let mend = self.nearest(name, known, path);
+                    // Searching is slow, and nobody reads the suggestion for the hundredth stranger.
+                    let mend = match self.mistakes.len() < ConfigErrors::LISTED_MAX {
+                        true => self.nearest(name, known, path),
+                        false => "remove it".to_owned(),
+                    };
                     self.fault(&path_of_key, "is not a known key", mend);
                 }
             }

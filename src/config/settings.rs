@@ -15,7 +15,7 @@ use crate::ethereum::chains::{ChainPreset, Finality};
 use crate::ethereum::{Method, MethodClass};
 
 /// A sound configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// What listens, and what it lets in.
@@ -60,7 +60,7 @@ impl Config {
 }
 
 /// `[server]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Server {
     /// Addresses to listen on.
@@ -100,7 +100,7 @@ pub struct TlsFiles {
 }
 
 /// `[chains.NAME]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Chain {
     /// Its name in the file and in the URL.
@@ -180,7 +180,7 @@ pub enum Tier {
 }
 
 /// `[[chains.NAME.backends]]`: one way into a chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Backend {
     /// Its name, unique within the chain.
@@ -247,7 +247,7 @@ impl Backend {
 }
 
 /// `[routing]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Routing {
     /// Longest time an ordinary request may take, all attempts together.
@@ -300,7 +300,7 @@ pub enum Roots {
 }
 
 /// `[transactions]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Transactions {
     /// Where the journal lies; `None` is the user's state folder.
@@ -321,7 +321,7 @@ pub enum WhenUnreachable {
 }
 
 /// `[cache]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Cache {
     /// Memory for answers, in bytes; 0 keeps none.

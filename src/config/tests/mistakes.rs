@@ -111,6 +111,7 @@ fn everything_has_a_limit() {
         |n: usize| (0..n).map(|i| format!("[chains.c{i}]\nchain_id = {}\n", i + 1000)).collect::<String>();
     let table = [
         ("#".repeat(FILE_BYTES_MAX + 1), "has more than"),
+        ((0..100_000).map(|i| format!("strange{i} = 1\n")).collect(), "100000 mistakes"),
         (many(CHAINS_MAX + 1), "chains: has 65 entries; leave at most 64"),
         (format!("[[chains.mainnet.backends]]\nurl = \"https://x/{}\"", "y".repeat(5000)), "is too long"),
         (

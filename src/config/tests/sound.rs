@@ -173,6 +173,12 @@ fn a_variable_may_stand_for_an_address_or_for_any_part_of_it() {
 }
 
 #[test]
+fn a_file_from_another_system_is_read_as_well() {
+    let config = sound("\u{feff}[server]\r\nmax_batch = 7\r\n[chains.base]\r\n");
+    assert_eq!((config.server.max_batch, config.default_chain().chain_id), (7, 8453));
+}
+
+#[test]
 fn public_endpoints_can_stand_behind_ones_own() {
     let config = sound(
         "[chains.mainnet]\npublic_backup = true\n[[chains.mainnet.backends]]\nurl = \"https://eth.drpc.org/\"\nname = \"mine\"\n",
