@@ -259,15 +259,13 @@ pub struct Routing {
     /// Most attempts for one request, hedges included.
     pub max_attempts: usize,
     /// Whether slow reads are sent to a second backend.
-    pub hedge: bool,
+    pub hedging: bool,
     /// A hedge is never sent sooner.
     pub hedge_delay_min: Duration,
     /// A hedge is never sent later.
     pub hedge_delay_max: Duration,
-    /// Extra calls (hedges, retries) as a share of all calls when all is calm.
-    pub extra_calls_calm: f64,
-    /// The same while backends fail.
-    pub extra_calls_fault: f64,
+    /// How many extra calls may be made.
+    pub budgets: Budgets,
     /// Independent backends that must agree on a read; 1 asks one.
     pub read_quorum: usize,
     /// Largest answer taken from a backend, in bytes.
@@ -286,6 +284,15 @@ impl Routing {
             _ => method.timeout().min(self.deadline),
         }
     }
+}
+
+/// `routing.budgets`: extra calls (hedges, retries) as a share of all calls, 0.0 to 1.0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budgets {
+    /// While all is calm.
+    pub calm: f64,
+    /// While backends fail; not below `calm`.
+    pub fault: f64,
 }
 
 /// `routing.roots`.

@@ -85,7 +85,7 @@ backends = [{ url = "http://10.0.0.7:8545" }]
 [routing]
 deadline = "5s"
 roots = "/etc/ssl/own.pem"
-extra_calls_fault = 1
+budgets = { fault = 1 }
 [cache]
 memory = 0
 "#,
