@@ -81,8 +81,8 @@ impl ConfigBuilder {
     }
 
     /// Whether slow reads are hedged.
-    pub fn hedge(mut self, hedge: bool) -> Self {
-        self.file.routing.hedge = Some(hedge);
+    pub fn hedging(mut self, hedging: bool) -> Self {
+        self.file.routing.hedging = Some(hedging);
         self
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Mistake;
+use super::mistake::{ConfigErrors, Mistake};
 use super::schema::schema;
 use super::variables::expand;
 
@@ -80,6 +80,26 @@ impl<'t> Source<'t> {
         }
     }
 
+    /// Whether a variable runs into the host of an address, as in `https://host.example${KEY}`, where a
+    /// slash was lost. The host is shown to people, and the key would be with it.
+    pub fn has_key_in_host(&self, path: &str, filled: &str) -> bool {
+        let ends = ['/', '?', '#'];
+        let host = |address: &str| {
+            let authority = address.split_once("://")?.1.split(ends).next()?;
+            Some(authority.rsplit('@').next()?.to_owned())
+        };
+        let written = self.written.get(path).and_then(|text| host(text));
+        let (Some(written), Some(filled)) = (written, host(filled)) else { return false };
+        let Some((literal, _)) = written.split_once("${").filter(|(literal, _)| literal.contains('.')) else {
+            return false;
+        };
+        let Some(value) = filled.strip_prefix(literal) else { return false };
+        let runs_on =
+            |text: &str, at: Option<char>| !text.is_empty() && at.is_some_and(|c| c.is_ascii_alphanumeric());
+        runs_on(value, literal.chars().next_back()) && runs_on(value, value.chars().next())
+            || has_long_word(value)
+    }
+
     pub fn mistake(&self, path: &str, problem: impl Into<String>, mend: impl Into<String>) -> Mistake {
         Mistake {
             origin: self.origin.to_owned(),
@@ -104,8 +124,12 @@ fn is_plain(text: &str) -> bool {
         && !text.contains("://")
         && !text.contains('@')
         && text.chars().all(|c| !c.is_control())
-        // A run this long is a key, a token or a hash, wherever it was pasted.
-        && !text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() >= 20)
+        && !has_long_word(text)
+}
+
+/// A run of this many letters and digits is a key, a token or a hash, wherever it was pasted.
+fn has_long_word(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word.len() >= 20)
 }
 
 /// A key as it may stand in a path.
@@ -241,7 +265,11 @@ impl Walk<'_, '_> {
                 }
                 None => {
                     self.source.spans.insert(path_of_key.clone(), key.span());
-                    let mend = self.nearest(name, known, path);
+                    // Searching is slow, and nobody reads the suggestion for the hundredth stranger.
+                    let mend = match self.mistakes.len() < ConfigErrors::LISTED_MAX {
+                        true => self.nearest(name, known, path),
+                        false => "remove it".to_owned(),
+                    };
                     self.fault(&path_of_key, "is not a known key", mend);
                 }
             }
@@ -322,6 +350,12 @@ impl Walk<'_, '_> {
         }
         if let Some(near) = closest(name, known.keys().map(String::as_str)) {
             return format!("did you mean `{near}`?");
+        }
+        for (section, schema) in sections.into_iter().flatten().filter(|(section, _)| *section != path) {
+            let keys = self.resolve(schema).get("properties").and_then(Value::as_object);
+            if let Some(near) = keys.and_then(|keys| closest(name, keys.keys().map(String::as_str))) {
+                return format!("did you mean `{near}` under [{section}]?");
+            }
         }
         let known = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         format!("remove it; known here are {known}")

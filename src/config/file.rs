@@ -140,12 +140,13 @@ pub(super) struct ChainFile {
 /// One way into a chain.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["url"]))]
 pub(super) struct BackendFile {
     /// A name, unique within the chain. Default the provider, else the host.
     #[schemars(length(max = 64), example = &"infura")]
     pub name: Option<String>,
     /// Where requests go. The key in it is never shown.
-    #[schemars(required, example = &"https://mainnet.infura.io/v3/${INFURA_KEY}")]
+    #[schemars(example = &"https://mainnet.infura.io/v3/${INFURA_KEY}")]
     pub url: Option<String>,
     /// Where subscriptions go.
     #[schemars(example = &"wss://mainnet.infura.io/ws/v3/${INFURA_KEY}")]
@@ -216,19 +217,15 @@ pub(super) struct RoutingFile {
     #[schemars(range(min = 1, max = 16))]
     pub max_attempts: Option<u64>,
     /// Whether slow reads are sent to a second backend. Default true.
-    pub hedge: Option<bool>,
+    pub hedging: Option<bool>,
     /// A hedge is never sent sooner. Default `"10ms"`.
     #[schemars(example = &"10ms")]
     pub hedge_delay_min: Option<String>,
     /// A hedge is never sent later. Default `"250ms"`.
     #[schemars(example = &"250ms")]
     pub hedge_delay_max: Option<String>,
-    /// Extra calls (hedges and retries) as a share of all calls while all is calm. Default 0.02.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub extra_calls_calm: Option<f64>,
-    /// The same while backends fail. Default 0.1.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub extra_calls_fault: Option<f64>,
+    /// How many extra calls (hedges and retries) may be made.
+    pub budgets: BudgetsFile,
     /// Independent backends that must agree on a read. Default 1: one is asked.
     #[schemars(range(min = 1, max = 5))]
     pub read_quorum: Option<u64>,
@@ -239,6 +236,18 @@ pub(super) struct RoutingFile {
     /// operating system's) or the path of a PEM file.
     #[schemars(example = &"webpki")]
     pub roots: Option<String>,
+}
+
+/// Extra calls (hedges and retries) as a share of all calls.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BudgetsFile {
+    /// While all is calm. Default 0.02.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub calm: Option<f64>,
+    /// While backends fail. Default 0.1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub fault: Option<f64>,
 }
 
 /// How transactions are kept and delivered.

@@ -29,8 +29,8 @@ pub use quantity::{QuantityError, RateLimit, parse_duration, parse_size};
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
-    Backend, Cache, Chain, Config, MethodPattern, Roots, Routing, Server, SharedStore, Tier, TlsFiles,
-    Transactions, WhenUnreachable,
+    Backend, Budgets, Cache, Chain, Config, MethodPattern, Roots, Routing, Server, SharedStore, Tier,
+    TlsFiles, Transactions, WhenUnreachable,
 };
 pub use template::template;
 pub use url::{BackendUrl, UrlError};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, Uri};
+use http::HeaderName;
 
 use super::address::{Listen, Network};
 use super::presets;
@@ -16,7 +16,7 @@ use crate::ethereum::chains::{ChainPreset, Finality};
 use crate::ethereum::{Method, MethodClass};
 
 /// A sound configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// What listens, and what it lets in.
@@ -61,7 +61,7 @@ impl Config {
 }
 
 /// `[server]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Server {
     /// Addresses to listen on.
@@ -101,7 +101,7 @@ pub struct TlsFiles {
 }
 
 /// `[chains.NAME]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Chain {
     /// Its name in the file and in the URL.
@@ -187,7 +187,7 @@ pub enum Tier {
 }
 
 /// `[[chains.NAME.backends]]`: one way into a chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Backend {
     /// Its name, unique within the chain.
@@ -254,7 +254,7 @@ impl Backend {
 }
 
 /// `[routing]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Routing {
     /// Longest time an ordinary request may take, all attempts together.
@@ -266,15 +266,13 @@ pub struct Routing {
     /// Most attempts for one request, hedges included.
     pub max_attempts: usize,
     /// Whether slow reads are sent to a second backend.
-    pub hedge: bool,
+    pub hedging: bool,
     /// A hedge is never sent sooner.
     pub hedge_delay_min: Duration,
     /// A hedge is never sent later.
     pub hedge_delay_max: Duration,
-    /// Extra calls (hedges, retries) as a share of all calls when all is calm.
-    pub extra_calls_calm: f64,
-    /// The same while backends fail.
-    pub extra_calls_fault: f64,
+    /// How many extra calls may be made.
+    pub budgets: Budgets,
     /// Independent backends that must agree on a read; 1 asks one.
     pub read_quorum: usize,
     /// Largest answer taken from a backend, in bytes.
@@ -295,6 +293,15 @@ impl Routing {
     }
 }
 
+/// `routing.budgets`: extra calls (hedges, retries) as a share of all calls, 0.0 to 1.0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Budgets {
+    /// While all is calm.
+    pub calm: f64,
+    /// While backends fail; not below `calm`.
+    pub fault: f64,
+}
+
 /// `routing.roots`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Roots {
@@ -307,7 +314,7 @@ pub enum Roots {
 }
 
 /// `[transactions]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Transactions {
     /// Where the journal lies; `None` is the user's state folder.
@@ -328,7 +335,7 @@ pub enum WhenUnreachable {
 }
 
 /// `[cache]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Cache {
     /// Memory for answers, in bytes; 0 keeps none.
@@ -342,7 +349,7 @@ pub struct Cache {
 /// The address of a shared store; shows scheme, host and port only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SharedStore {
-    pub(super) uri: Uri,
+    pub(super) url: BackendUrl,
     pub(super) text: Secret,
 }
 
@@ -355,13 +362,12 @@ impl SharedStore {
 
 impl fmt::Debug for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("?"), self.uri.host().unwrap_or("?"))?;
-        self.uri.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
+        fmt::Display::fmt(&self.url, f)
     }
 }
 
 impl fmt::Display for SharedStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        fmt::Display::fmt(&self.url, f)
     }
 }

@@ -44,7 +44,8 @@ impl BackendUrl {
         Self::parse(text, &["ws", "wss"], "ws or wss")
     }
 
-    fn parse(text: &str, schemes: &[&str], expected: &'static str) -> Result<Self, UrlError> {
+    /// Parses an address of any of some schemes.
+    pub(super) fn parse(text: &str, schemes: &[&str], expected: &'static str) -> Result<Self, UrlError> {
         let text = text.trim();
         let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
         let scheme = uri.scheme_str().ok_or(UrlError::Malformed)?.to_ascii_lowercase();
@@ -58,10 +59,18 @@ impl BackendUrl {
         if authority.host().is_empty() {
             return Err(UrlError::NoHost);
         }
+        if !is_host(authority.host()) {
+            return Err(UrlError::Malformed);
+        }
         let (user, bare) = match authority.as_str().rsplit_once('@') {
             Some((user, rest)) => (Some(user.into()), rest.to_owned()),
             None => (None, authority.as_str().to_owned()),
         };
+        // `http` takes anything after the colon; a password whose @ got lost would pass for a port, and
+        // be shown as one.
+        if bare.len() != authority.host().len() && authority.port_u16().is_none() {
+            return Err(UrlError::Malformed);
+        }
         let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         let uri = Uri::builder()
             .scheme(scheme.as_str())
@@ -103,6 +112,14 @@ impl BackendUrl {
     }
 }
 
+/// A name of letters, digits, `-`, `_` and `.`, or an IPv6 address in brackets.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+    }
+}
+
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("?"), self.authority())
@@ -126,6 +143,20 @@ mod tests {
         assert_eq!(url.path_and_query(), "/v3/KEY?token=T");
         assert_eq!(url.user_info(), Some("me:s3cret"));
         assert_eq!((url.host(), url.port(), url.is_tls()), ("eth.example", 8443, true));
+    }
+
+    #[test]
+    fn what_is_neither_host_nor_port_is_refused_rather_than_shown() {
+        for text in [
+            "https://me:s3cretone.example/x",
+            "https://s3cret!.example",
+            "https://[s3cret]/",
+            "https://h:99999",
+        ] {
+            assert_eq!(BackendUrl::http(text), Err(UrlError::Malformed), "{text}");
+        }
+        let error = BackendUrl::http("s3cret://one.example").unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 
     #[test]

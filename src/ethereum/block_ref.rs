@@ -177,12 +177,16 @@ fn read(places: &[BlockPlace], params: Option<&RawValue>) -> Option<BlockNeeds> 
     }
 }
 
-/// The first parameters, taken apart without copying; null counts as absent.
-struct Params<'a>([Option<&'a RawValue>; BlockPlace::INDEX_MAX + 1]);
+/// The first parameters, taken apart without copying.
+pub(super) struct Params<'a> {
+    first: [Option<&'a RawValue>; BlockPlace::INDEX_MAX + 1],
+    /// How many there are, at least as far as `first` reaches.
+    pub count: usize,
+}
 
 impl<'a> Params<'a> {
-    fn split(params: Option<&'a RawValue>) -> Option<Self> {
-        let none = Self([None; BlockPlace::INDEX_MAX + 1]);
+    pub fn split(params: Option<&'a RawValue>) -> Option<Self> {
+        let none = Self { first: [None; BlockPlace::INDEX_MAX + 1], count: 0 };
         let Some(params) = params.filter(|raw| !is_null(raw)) else { return Some(none) };
         if !params.get().starts_with('[') {
             return None; // by name: nodes refuse it, and it is theirs to say so
@@ -191,8 +195,14 @@ impl<'a> Params<'a> {
         deserializer.deserialize_seq(none).ok()
     }
 
-    fn at(&self, index: usize) -> Option<&'a RawValue> {
-        self.0.get(index).copied().flatten()
+    /// A parameter as sent, null included.
+    pub fn sent(&self, index: usize) -> Option<&'a RawValue> {
+        self.first.get(index).copied().flatten()
+    }
+
+    /// A parameter; null counts as absent.
+    pub fn at(&self, index: usize) -> Option<&'a RawValue> {
+        self.sent(index).filter(|raw| !is_null(raw))
     }
 }
 
@@ -204,24 +214,32 @@ impl<'de> Visitor<'de> for Params<'de> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self, A::Error> {
-        for slot in &mut self.0 {
+        for slot in &mut self.first {
             match seq.next_element::<&RawValue>()? {
-                Some(raw) => *slot = Some(raw).filter(|raw| !is_null(raw)),
+                Some(raw) => *slot = Some(raw),
                 None => return Ok(self),
             }
+            self.count += 1;
         }
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.count += 1;
+        }
         Ok(self)
     }
 }
 
-fn is_null(raw: &RawValue) -> bool {
+pub(super) fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
 }
 
-/// A member of an object; `Some(None)` where the object lacks it or it is null, `None` where this
-/// is no object or names the member twice (nodes differ on which of the two counts).
+/// A member of an object; null counts as absent.
 fn member<'a>(raw: &'a RawValue, name: &str) -> Option<Option<&'a RawValue>> {
+    member_sent(raw, name).map(|found| found.filter(|raw| !is_null(raw)))
+}
+
+/// A member of an object as sent; `Some(None)` where the object lacks it, `None` where this is no
+/// object or names the member twice (nodes differ on which of the two counts).
+pub(super) fn member_sent<'a>(raw: &'a RawValue, name: &str) -> Option<Option<&'a RawValue>> {
     struct Member<'n>(&'n str);
     impl<'de> Visitor<'de> for Member<'_> {
         type Value = Option<Option<&'de RawValue>>;
@@ -240,7 +258,7 @@ fn member<'a>(raw: &'a RawValue, name: &str) -> Option<Option<&'a RawValue>> {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
-            Ok((!twice).then_some(found.filter(|raw| !is_null(raw))))
+            Ok((!twice).then_some(found))
         }
     }
     impl<'de> DeserializeSeed<'de> for Member<'_> {
@@ -258,7 +276,7 @@ fn member<'a>(raw: &'a RawValue, name: &str) -> Option<Option<&'a RawValue>> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Number, tag, hash or EIP-1898 object.
-fn block_ref(raw: &RawValue) -> Option<BlockRef> {
+pub(super) fn block_ref(raw: &RawValue) -> Option<BlockRef> {
     match raw.get().as_bytes().first()? {
         b'"' => {
             let Text(text) = serde_json::from_str(raw.get()).ok()?;

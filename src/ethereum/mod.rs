@@ -1,12 +1,15 @@
 //! What the proxy knows of Ethereum: methods, block references, raw transactions, chains.
 
+mod block_pin;
 mod block_place;
 mod block_ref;
 pub mod chains;
+mod lookup;
 mod method;
 mod method_table;
 mod raw_transaction;
 
+pub use block_pin::pin_blocks;
 pub use block_place::{BlockPlace, BlockRole};
 pub use block_ref::{BlockNeeds, BlockRef, BlockTag, block_refs};
 pub use method::{Archive, CacheRule, Method, MethodClass, MethodKind, Refusal, Semantics, Sticky};

@@ -100,24 +100,12 @@ impl Resolver<'_> {
 
     fn backend(&mut self, path: &str, file: &BackendFile, server: &Server) -> Option<Backend> {
         let url_path = join(path, "url");
-        let url = match file.url.as_deref().map(BackendUrl::http) {
-            None => {
-                self.fault(&url_path, "is missing", "add url = \"https://...\"");
-                None
-            }
-            Some(Err(error)) => {
-                self.url_fault(&url_path, &error, file.url.as_deref());
-                None
-            }
-            Some(Ok(url)) => Some(url),
-        };
-        let ws = file.ws.as_deref().and_then(|text| {
-            let ws = BackendUrl::ws(text);
-            if let Err(error) = &ws {
-                self.url_fault(&join(path, "ws"), error, None);
-            }
-            ws.ok()
-        });
+        if file.url.is_none() {
+            self.fault(&url_path, "is missing", "add url = \"https://...\"");
+        }
+        let url = file.url.as_deref().and_then(|text| self.url(&url_path, text, BackendUrl::http(text)));
+        let ws_path = join(path, "ws");
+        let ws = file.ws.as_deref().and_then(|text| self.url(&ws_path, text, BackendUrl::ws(text)));
         if let Some(url) = &url {
             self.address(&url_path, url, server);
         }
@@ -166,24 +154,32 @@ impl Resolver<'_> {
         })
     }
 
-    fn url_fault(&mut self, path: &str, error: &UrlError, text: Option<&str>) {
-        let mend = match error {
-            // Both are addresses, and each has its key.
-            UrlError::Scheme { found, .. } if text.is_some() && found.starts_with("ws") => {
-                "put a ws:// or wss:// address under ws, and the https:// one here".to_owned()
+    fn url(&mut self, path: &str, text: &str, url: Result<BackendUrl, UrlError>) -> Option<BackendUrl> {
+        let error = match url {
+            Ok(_) if self.source.has_key_in_host(path, text) => {
+                self.fault(path, "has a variable that runs into the host", "put a / between host and key");
+                return None;
             }
-            UrlError::Scheme { expected, .. } => format!("write an address that begins with {expected}"),
-            UrlError::Malformed => {
-                "write it as scheme://host/path, without blanks or <placeholders>".to_owned()
-            }
-            UrlError::NoHost => "name the host after ://".to_owned(),
+            Ok(url) => return Some(url),
+            Err(error) => error,
         };
-        let problem = match error {
-            UrlError::Malformed => "is not a URL".to_owned(),
-            UrlError::Scheme { found, .. } => format!("has the scheme {found}"),
-            UrlError::NoHost => "names no host".to_owned(),
+        let (problem, mend) = match error {
+            UrlError::Malformed => (
+                "is not a URL".to_owned(),
+                "write it as scheme://host/path, without blanks or <placeholders>".to_owned(),
+            ),
+            UrlError::NoHost => ("names no host".to_owned(), "name the host after ://".to_owned()),
+            UrlError::Scheme { found, expected } => {
+                // Both are addresses, and each has its key.
+                let mend = match expected.starts_with("http") && found.starts_with("ws") {
+                    true => "put a ws:// or wss:// address under ws, and the https:// one here".to_owned(),
+                    false => format!("write an address that begins with {expected}"),
+                };
+                (format!("has the scheme {found}"), mend)
+            }
         };
         self.fault(path, problem, mend);
+        None
     }
 
     /// What an address says beyond its form.

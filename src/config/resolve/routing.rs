@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::Uri;
-
 use super::Resolver;
 use crate::config::file::{CacheFile, RoutingFile, TransactionsFile, WhenUnreachableFile};
 use crate::config::secret::Secret;
-use crate::config::settings::{Cache, Roots, Routing, SharedStore, Transactions, WhenUnreachable};
+use crate::config::settings::{Budgets, Cache, Roots, Routing, SharedStore, Transactions, WhenUnreachable};
+use crate::config::url::BackendUrl;
 
 /// A wallet shows its user an error after about ten seconds in any case.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -22,8 +21,8 @@ const HEDGE_DELAY_MIN: Duration = Duration::from_millis(10);
 /// The promise for a backend that accepts and stays silent.
 const HEDGE_DELAY_MAX: Duration = Duration::from_millis(250);
 /// The promised shares of extra calls.
-const EXTRA_CALLS_CALM: f64 = 0.02;
-const EXTRA_CALLS_FAULT: f64 = 0.10;
+const BUDGET_CALM: f64 = 0.02;
+const BUDGET_FAULT: f64 = 0.10;
 /// Nodes cap an answer of `eth_getLogs` at some tens of megabytes, traces of a block at about a hundred.
 const MAX_ANSWER: u64 = 128 << 20;
 /// Two distant domains, and one to spare.
@@ -40,13 +39,13 @@ impl Resolver<'_> {
                 "routing.deadline",
                 file.deadline.as_ref(),
                 DEADLINE,
-                100 * MS..=10 * MINUTE,
+                10 * MS..=10 * MINUTE,
             ),
             heavy_deadline: self.duration(
                 "routing.heavy_deadline",
                 file.heavy_deadline.as_ref(),
                 HEAVY_DEADLINE,
-                100 * MS..=60 * MINUTE,
+                10 * MS..=60 * MINUTE,
             ),
             connect_timeout: self.duration(
                 "routing.connect_timeout",
@@ -55,7 +54,7 @@ impl Resolver<'_> {
                 10 * MS..=MINUTE,
             ),
             max_attempts: file.max_attempts.unwrap_or(MAX_ATTEMPTS) as usize,
-            hedge: file.hedge.unwrap_or(true),
+            hedging: file.hedging.unwrap_or(true),
             hedge_delay_min: self.duration(
                 "routing.hedge_delay_min",
                 file.hedge_delay_min.as_ref(),
@@ -68,8 +67,10 @@ impl Resolver<'_> {
                 HEDGE_DELAY_MAX,
                 MS..=MINUTE,
             ),
-            extra_calls_calm: file.extra_calls_calm.unwrap_or(EXTRA_CALLS_CALM),
-            extra_calls_fault: file.extra_calls_fault.unwrap_or(EXTRA_CALLS_FAULT),
+            budgets: Budgets {
+                calm: file.budgets.calm.unwrap_or(BUDGET_CALM),
+                fault: file.budgets.fault.unwrap_or(BUDGET_FAULT),
+            },
             read_quorum: file.read_quorum.unwrap_or(1) as usize,
             max_answer: self.size(
                 "routing.max_answer",
@@ -93,12 +94,12 @@ impl Resolver<'_> {
                 "make hedge_delay_min the smaller one",
             );
         }
-        if routing.extra_calls_calm > routing.extra_calls_fault {
-            let blamed = if file.extra_calls_calm.is_some() { "calm" } else { "fault" };
+        if routing.budgets.calm > routing.budgets.fault {
+            let blamed = if file.budgets.calm.is_some() { "calm" } else { "fault" };
             self.fault(
-                &format!("routing.extra_calls_{blamed}"),
+                &format!("routing.budgets.{blamed}"),
                 "allows more extra calls in calm than in a fault",
-                "make extra_calls_calm the smaller one",
+                "make calm the smaller one",
             );
         }
         routing
@@ -125,13 +126,13 @@ impl Resolver<'_> {
 
     fn shared_store(&mut self, text: &str) -> Option<SharedStore> {
         let text = text.trim();
-        let uri = text.parse::<Uri>().ok().filter(|uri| {
-            matches!(uri.scheme_str(), Some("redis" | "rediss")) && uri.host().is_some_and(|h| !h.is_empty())
-        });
-        if uri.is_none() {
+        let url = BackendUrl::parse(text, &["redis", "rediss"], "redis or rediss")
+            .ok()
+            .filter(|_| !self.source.has_key_in_host("cache.shared", text));
+        if url.is_none() {
             let mend = "write it as redis://host:6379 or, encrypted, rediss://host:6379";
             self.fault("cache.shared", "is no address of a shared store", mend);
         }
-        Some(SharedStore { uri: uri?, text: Secret::new(text) })
+        Some(SharedStore { url: url?, text: Secret::new(text) })
     }
 }

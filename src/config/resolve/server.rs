@@ -27,7 +27,8 @@ const TOKEN_BYTES_MAX: usize = 4096;
 /// 96 bits in base64: below that, guessing comes into reach.
 const TOKEN_BYTES_FEW: usize = 16;
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Only tests want less than a second, and nobody less than this.
+const SHORTEST: Duration = Duration::from_millis(10);
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl Resolver<'_> {
@@ -85,13 +86,13 @@ impl Resolver<'_> {
                 "server.header_timeout",
                 file.header_timeout.as_ref(),
                 HEADER_TIMEOUT,
-                SECOND..=HOUR,
+                SHORTEST..=HOUR,
             ),
             body_timeout: self.duration(
                 "server.body_timeout",
                 file.body_timeout.as_ref(),
                 BODY_TIMEOUT,
-                SECOND..=HOUR,
+                SHORTEST..=HOUR,
             ),
             tokens,
             tls: self.tls(file),
