@@ -218,8 +218,8 @@ pub(super) struct RoutingFile {
     pub max_attempts: Option<u64>,
     /// Whether slow reads are sent to a second backend. Default true.
     pub hedging: Option<bool>,
-    /// A hedge is never sent sooner. Default `"10ms"`.
-    #[schemars(example = &"10ms")]
+    /// A hedge is never sent sooner. Default `"30ms"`.
+    #[schemars(example = &"30ms")]
     pub hedge_delay_min: Option<String>,
     /// A hedge is never sent later. Default `"250ms"`.
     #[schemars(example = &"250ms")]

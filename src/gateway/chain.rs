@@ -127,10 +127,11 @@ impl Chain {
             deadline: self.now() + deadline,
             repeat: match () {
                 () if submits => Repeat::InTurn,
-                () if method.hedgeable() && self.routing.hedge => Repeat::Freely,
+                () if method.hedgeable() && self.routing.hedging => Repeat::Freely,
                 () if method.retry_elsewhere() => Repeat::InTurn,
                 () => Repeat::IfUnsent,
             },
+            hedge_delay: (self.routing.hedge_delay_min, self.routing.hedge_delay_max),
             attempts_max: u32::try_from(self.routing.max_attempts).unwrap_or(u32::MAX),
         }
     }

@@ -126,7 +126,7 @@ impl Board {
                 let tells_more = self.landed[item]
                     .said
                     .as_ref()
-                    .is_none_or(|(known, _)| known.outcome.class.informs() <= outcome.class.informs());
+                    .is_none_or(|(known, _)| known.outcome.tells() < outcome.tells());
                 if tells_more {
                     self.landed[item].said = Some((verdict, ended.backend));
                 }

@@ -25,20 +25,23 @@ use super::packet::{Source, Trail};
 /// about a transaction that is out costs them a second payment.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
+/// From here on an outcome is what a node said of the transaction itself, see [`Outcome::tells`].
+///
+/// [`Outcome::tells`]: crate::policy::Outcome::tells
+const NODES_WORD: u8 = 2;
+
 /// Publishes the call's transaction.
 pub(super) async fn submit(chain: &Chain, call: Call<'_>, transaction_hash: B256) -> Answered {
     let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     let calls = [call];
     let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
     let [call] = calls;
-    let class = landed.said.as_ref().map(|(verdict, _)| verdict.outcome.class);
-    let in_doubt = match class {
+    let in_doubt = match landed.said.as_ref().map(|(verdict, _)| &verdict.outcome) {
         None => landed.attempts > 0,
-        Some(Class::Ok) => false,
         // It may be ours that has the nonce.
-        Some(Class::TxNonceTooLow) => true,
+        Some(outcome) if outcome.class == Class::TxNonceTooLow => true,
         // Nobody gave a verdict on it: an attempt whose answer was lost may have published it.
-        Some(class) => class.informs() <= Class::Unknown.informs(),
+        Some(outcome) => outcome.retry_elsewhere && outcome.tells() < NODES_WORD,
     };
     let attempts = landed.attempts;
     let answered = super::told(chain, &call, landed);

@@ -31,6 +31,8 @@ pub struct Plan {
     pub deadline: Timestamp,
     /// What repeating it may do.
     pub repeat: Repeat,
+    /// A silent backend is hedged after a multiple of its usual latency, never earlier or later than this.
+    pub hedge_delay: (Duration, Duration),
     /// Attempts in all, the first one included.
     pub attempts_max: u32,
 }
@@ -77,10 +79,6 @@ pub enum Step {
 
 /// A silent backend is doubted after this many times its usual latency.
 const HEDGE_LATENCY_FACTOR: u32 = 3;
-/// Never earlier than this: below it jitter alone would hedge.
-const HEDGE_DELAY_MIN: Duration = Duration::from_millis(50);
-/// Never later than this: a person notices.
-const HEDGE_DELAY_MAX: Duration = Duration::from_millis(250);
 /// Without budget for a hedge, or where hedging is not allowed, the next backend is asked after this.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause before the same backend is asked once more.
@@ -225,7 +223,7 @@ impl Flight {
         }
         if self.plan.repeat == Repeat::Freely
             && !self.hedged
-            && silent >= hedge_delay(now, &self.plan.need, youngest.backend, fleet)
+            && silent >= self.hedge_delay(now, youngest.backend, fleet)
             && fleet.hedges.spend()
         {
             self.hedged = true;
@@ -247,10 +245,16 @@ impl Flight {
     fn doubt_at(&self, now: Timestamp, backend: BackendIndex, since: Timestamp, fleet: &Fleet) -> Timestamp {
         let due = |delay| Some(since + delay).filter(|at| *at > now);
         let hedge = (self.plan.repeat == Repeat::Freely && !self.hedged)
-            .then(|| due(hedge_delay(now, &self.plan.need, backend, fleet)))
+            .then(|| due(self.hedge_delay(now, backend, fleet)))
             .flatten();
         let patience = (self.plan.repeat != Repeat::IfUnsent).then(|| due(PATIENCE)).flatten();
         hedge.or(patience).unwrap_or(Timestamp::NEVER).min(self.plan.deadline)
+    }
+
+    fn hedge_delay(&self, now: Timestamp, backend: BackendIndex, fleet: &Fleet) -> Duration {
+        let usual = fleet.backend(backend).health(self.plan.need.class).latency(now);
+        let (earliest, latest) = self.plan.hedge_delay;
+        (usual * HEDGE_LATENCY_FACTOR).min(latest).max(earliest)
     }
 
     fn youngest(&self) -> Option<Flying> {
@@ -269,11 +273,6 @@ impl Flight {
         self.over = true;
         step
     }
-}
-
-fn hedge_delay(now: Timestamp, need: &Need, backend: BackendIndex, fleet: &Fleet) -> Duration {
-    let usual = fleet.backend(backend).health(need.class).latency(now);
-    (usual * HEDGE_LATENCY_FACTOR).clamp(HEDGE_DELAY_MIN, HEDGE_DELAY_MAX)
 }
 
 #[cfg(test)]
@@ -331,7 +330,8 @@ mod tests {
     }
 
     fn plan(repeat: Repeat) -> Plan {
-        Plan { need: NEED, deadline: at(10_000), repeat, attempts_max: 64 }
+        let hedge_delay = (Duration::from_millis(50), Duration::from_millis(250));
+        Plan { need: NEED, deadline: at(10_000), repeat, hedge_delay, attempts_max: 64 }
     }
 
     fn rng() -> SmallRng {

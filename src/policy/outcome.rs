@@ -221,27 +221,4 @@ impl Class {
             _ => "answered with an error",
         }
     }
-
-    /// How much an error of this class tells a client, compared with others: when several backends said
-    /// different things, the one that tells most is passed on, not the last one.
-    pub fn informs(self) -> u8 {
-        use Class::*;
-        match self {
-            // Nobody answered the question.
-            ConnectionError | NotJson | EmptyBody | BadJson | BadEnvelope | WrongId | WrongChain
-            | SilentWrong => 0,
-            TimeoutUpstream | Overloaded | InternalError | Syncing | ParseError | BatchTooLarge
-            | BatchUnsupported => 1,
-            Unauthorized | GeoBlocked => 2,
-            RateLimited | QuotaExhausted => 3,
-            Unknown => 4,
-            MethodUnsupported | SubscriptionUnsupported | RequestTooLarge => 5,
-            // Somebody looked and did not have it.
-            MissingDataArchive | BlockNotFound | AheadOfHead | TxNotFound | FilterNotFound
-            | ExecutionTimeout => 6,
-            RangeTooLarge | ResponseTooLarge => 7,
-            // Somebody judged the transaction or the call itself.
-            _ => 8,
-        }
-    }
 }

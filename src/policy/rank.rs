@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 use crate::ethereum::MethodClass;
 
 use super::fleet::{Backend, BackendIndex, BackendSet, Fleet, Identity, Need, Tier};
-use super::{Class, Timestamp};
+use super::{Class, Outcome, Timestamp};
 
 /// Past this share of failures a backend only serves when nobody better is left.
 const SUSPECT_ERROR_RATE: f64 = 0.4;
@@ -54,7 +54,7 @@ impl Fleet {
         };
         self.iter()
             .map(|(_, backend)| reason(backend))
-            .max_by_key(|class| class.informs())
+            .max_by_key(|class| Outcome::of(*class).tells())
             .unwrap_or(Class::ConnectionError)
     }
 

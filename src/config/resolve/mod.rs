@@ -24,7 +24,7 @@ const LATER: [&str; 8] = [
     "cache.disk",
     "cache.shared",
     "routing.read_quorum",
-    "server.tls",
+    "routing.budgets",
 ];
 
 /// Makes a configuration of a file, or says all that is wrong with it. `order` are the names of the

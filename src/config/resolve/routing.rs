@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One per domain in a usual set-up; a fifth attempt has never been seen to help.
 const MAX_ATTEMPTS: u64 = 4;
 /// Sooner, a hedge only answers the jitter of one network.
-const HEDGE_DELAY_MIN: Duration = Duration::from_millis(10);
+const HEDGE_DELAY_MIN: Duration = Duration::from_millis(30);
 /// The promise for a backend that accepts and stays silent.
 const HEDGE_DELAY_MAX: Duration = Duration::from_millis(250);
 /// The promised shares of extra calls.
