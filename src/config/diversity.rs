@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 
 use super::settings::{Backend, Chain};
 
@@ -133,8 +134,8 @@ fn independent(backends: &[&Backend]) -> usize {
     let domains: Vec<BTreeSet<(String, String)>> = backends
         .iter()
         .map(|backend| {
-            let host = ("host".to_owned(), backend.url.host().to_ascii_lowercase());
-            backend.domains().into_iter().filter(|(kind, _)| kind != "client").chain([host]).collect()
+            let host = tied_host(backend).map(|host| ("host".to_owned(), host));
+            backend.domains().into_iter().filter(|(kind, _)| kind != "client").chain(host).collect()
         })
         .collect();
     let from = |start: usize| {
@@ -149,6 +150,14 @@ fn independent(backends: &[&Backend]) -> usize {
     (0..domains.len()).map(from).max().unwrap_or(0)
 }
 
+/// The host whose name ties its backends together. Ports of this machine are tunnels and test nodes: what
+/// lies behind them is what their labels say.
+fn tied_host(backend: &Backend) -> Option<String> {
+    let host = backend.url.host().to_ascii_lowercase();
+    let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    (!here).then_some(host)
+}
+
 /// Backends by company. One host is one company, whatever its two entries are labelled, and one
 /// label is one company, whatever its hosts: both tie.
 fn companies(backends: &[&Backend]) -> BTreeMap<String, usize> {
@@ -159,7 +168,8 @@ fn companies(backends: &[&Backend]) -> BTreeMap<String, usize> {
     for i in 0..backends.len() {
         for j in 0..i {
             let (a, b) = (backends[i], backends[j]);
-            if host(a) == host(b) || label(a).is_some() && label(a) == label(b) {
+            let one_host = tied_host(a).is_some() && tied_host(a) == tied_host(b);
+            if one_host || label(a).is_some() && label(a) == label(b) {
                 let (from, to) = (group[i].max(group[j]), group[i].min(group[j]));
                 group.iter_mut().filter(|g| **g == from).for_each(|g| *g = to);
             }

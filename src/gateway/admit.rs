@@ -43,7 +43,7 @@ pub(super) fn admit<'a>(chain: &config::Chain, request: Request<'a>) -> Admissio
         },
         _ => None,
     };
-    Admission::Forward(Call { method, name, params, transaction })
+    Admission::Forward(Call { method, name, params, known_to_exist: false, transaction })
 }
 
 /// Nodes name methods with letters, digits and `_`, a few with a dot. Anything else could be read

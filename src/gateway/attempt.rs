@@ -120,6 +120,11 @@ async fn exchange(
         .map(|(item, id)| classify::Sent {
             chain_id: Some(chain.settings.chain_id),
             vendor: link.vendor.as_deref(),
+            // Somebody took this very transaction: whoever says `null` has not heard of it yet.
+            doubt: classify::Doubt {
+                empty: calls[*item].method.null_is_suspicious() && calls[*item].known_to_exist,
+                ..classify::Doubt::default()
+            },
             ..classify::Sent::new(id, &calls[*item].name)
         })
         .collect();

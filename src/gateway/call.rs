@@ -17,6 +17,8 @@ pub(super) struct Call<'a> {
     /// The name as the client wrote it, escapes undone: unlisted methods share a [`Method`].
     pub(super) name: Cow<'a, str>,
     pub(super) params: Option<&'a RawValue>,
+    /// What it asks for is known to exist, so that `null` only means that a backend lags.
+    pub(super) known_to_exist: bool,
     /// What is being published, where the method publishes a signed transaction.
     pub(super) transaction: Option<RawTransaction>,
 }

@@ -14,6 +14,7 @@ use crate::policy::{
     BackendIndex, BackendSpec, DomainKind, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier, Timestamp,
 };
 
+use super::accepted::Accepted;
 use super::filters::Filters;
 use super::link::Link;
 
@@ -24,6 +25,7 @@ pub(super) struct Chain {
     pub(super) routing: config::Routing,
     pub(super) links: Vec<Link>,
     pub(super) filters: Filters,
+    pub(super) accepted: Accepted,
     decider: Mutex<Decider>,
     origin: Instant,
     next_id: AtomicU64,
@@ -55,6 +57,7 @@ impl Chain {
             routing,
             links,
             filters: Filters::default(),
+            accepted: Accepted::default(),
             decider: Mutex::new(Decider { fleet, rng }),
             origin: Instant::now(),
             next_id: AtomicU64::new(1),
@@ -122,6 +125,7 @@ impl Chain {
                 class: method.health_class(),
                 method: method.is_listed().then_some(method.name),
                 submits,
+                prefer: None,
                 only: None,
             },
             deadline: self.now() + deadline,

@@ -2,6 +2,7 @@
 //!
 //! [`Gateway`] is the product as a library: the server is a thin layer around it.
 
+mod accepted;
 mod admit;
 mod attempt;
 mod call;
@@ -318,17 +319,25 @@ async fn one(chain: &Chain, request: Request<'_>) -> Answered {
 }
 
 /// Gets one admitted call answered.
-async fn carry(chain: &Chain, call: Call<'_>) -> Answered {
+async fn carry(chain: &Chain, mut call: Call<'_>) -> Answered {
     if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
         return transaction::submit(chain, call, hash).await;
     }
-    let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
-    if call.method.sticky() == Some(Sticky::Uses) {
-        plan.need.only = filter_id(&call).and_then(|id| chain.filters.home(chain.now(), &id));
-    }
+    let plan = plan(chain, &mut call);
     let calls = [call];
     let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
     told(chain, &calls[0], landed)
+}
+
+/// The plan for one call, with what is known of whom to ask for it.
+fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
+    let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
+    call.known_to_exist = plan.need.prefer.is_some();
+    if call.method.sticky() == Some(Sticky::Uses) {
+        plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
+    }
+    plan
 }
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
@@ -416,10 +425,12 @@ struct Group<'a> {
 impl<'a> Group<'a> {
     /// Puts a call with its like. A group's plan has the latest deadline of its calls, and names no
     /// method unless all of them have the same one.
-    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, call: Call<'a>) {
-        let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
-        let alike =
-            |group: &&mut Self| group.plan.need.class == plan.need.class && group.plan.repeat == plan.repeat;
+    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>) {
+        let plan = plan(chain, &mut call);
+        let alike = |group: &&mut Self| {
+            let (a, b) = (&group.plan, &plan);
+            (a.need.class, a.need.prefer, a.repeat) == (b.need.class, b.need.prefer, b.repeat)
+        };
         match groups.iter_mut().find(alike) {
             Some(group) => {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);
@@ -447,7 +458,7 @@ fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
     let Some((verdict, backend)) = said else {
         return Answered::failed(nobody_answered(chain, call, attempts), attempts);
     };
-    if verdict.outcome.class == Class::Ok {
+    if matches!(verdict.outcome.class, Class::Ok | Class::TxAlreadyKnown) {
         learn(chain, call, backend, verdict.payload.as_ref());
     }
     let said = match classify::to_client(&verdict.outcome, verdict.payload.as_ref(), &call.name) {
@@ -464,6 +475,9 @@ fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
 }
 
 fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
+    if let Some(transaction) = &call.transaction {
+        chain.accepted.took(chain.now(), transaction, backend);
+    }
     let Some(payload) = payload else { return };
     if call.method.name == "eth_blockNumber"
         && let Some(number) = watch::block_number(payload)

@@ -61,7 +61,13 @@ pub(super) fn hash_result(hash: B256) -> bytes::Bytes {
 async fn is_known(chain: &Chain, hash: B256) -> bool {
     let method = Method::lookup("eth_getTransactionByHash");
     let Ok(params) = RawValue::from_string(format!("[\"{hash:#x}\"]")) else { return false };
-    let call = Call { method, name: method.name.into(), params: Some(&params), transaction: None };
+    let call = Call {
+        method,
+        name: method.name.into(),
+        params: Some(&params),
+        known_to_exist: false,
+        transaction: None,
+    };
     let calls = [call];
     let deadline = chain.now() + LOOK_UP;
     let readers: Vec<_> = {

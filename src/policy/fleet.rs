@@ -216,6 +216,8 @@ pub struct Need {
     pub method: Option<&'static str>,
     /// A transaction to be published: goes to private backends, and to them only where any exists.
     pub submits: bool,
+    /// Knows best, and is asked first while it is well.
+    pub prefer: Option<BackendIndex>,
     /// Nobody else will do: filters live at the node that made them.
     pub only: Option<BackendIndex>,
 }

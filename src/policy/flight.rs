@@ -285,8 +285,13 @@ mod tests {
     use super::*;
     use crate::ethereum::MethodClass;
 
-    const NEED: Need =
-        Need { class: MethodClass::State, method: Some("eth_call"), submits: false, only: None };
+    const NEED: Need = Need {
+        class: MethodClass::State,
+        method: Some("eth_call"),
+        submits: false,
+        prefer: None,
+        only: None,
+    };
     const SECOND: Duration = Duration::from_secs(1);
 
     fn at(ms: u64) -> Timestamp {

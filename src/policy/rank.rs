@@ -61,6 +61,14 @@ impl Fleet {
     /// The first attempt of a request goes to the favourite of its class.
     fn first(&mut self, now: Timestamp, need: &Need, rng: &mut impl Rng) -> Option<BackendIndex> {
         let best = self.best(now, need, BackendSet::default())?;
+        if let Some(preferred) = need.prefer.filter(|preferred| {
+            let backend = self.backend(*preferred);
+            self.may_serve(now, need, backend)
+                && backend.cooling(now).is_none()
+                && !is_suspect(now, need.class, backend)
+        }) {
+            return Some(preferred);
+        }
         if let Some(curious) = self.unmeasured_peer(now, need, best, rng) {
             return Some(curious);
         }
