@@ -59,9 +59,13 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Waits until the last answer is done with; false when the connection is of no more use.
+    /// Waits until the last answer is done with; false when a used connection is of no more use. One made now
+    /// takes its first request in any case: if it is closed already, the request must find that out, or
+    /// a backend that hangs up at once would be called without end.
     pub(super) async fn ready(&mut self) -> bool {
-        self.sender.is_ready() || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
+        !self.used
+            || self.sender.is_ready()
+            || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
     }
 }
 

@@ -282,7 +282,9 @@ async fn refresh(name: Weak<Name>) {
         let failures = this.learn(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
         match failures {
             0 if failed => tracing::info!(%host, "the name resolves again"),
-            1 => tracing::warn!(%host, "the name does not resolve; its last good addresses stay in use"),
+            1 => {
+                tracing::warn!(%host, "the name does not resolve; the last good addresses, if any, stay in use")
+            }
             _ => {}
         }
         failed = failures > 0;

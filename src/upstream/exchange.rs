@@ -127,7 +127,7 @@ impl Upstream {
         fresh: bool,
         progress: &mut Progress,
     ) -> Result<Answer, Broken> {
-        // Ends: every connection that is not ready is dropped, and one made now is ready.
+        // Ends: a used connection that is not ready is dropped, and one made now is never refused.
         loop {
             match self.pool.lease(fresh).await.map_err(Broken::without_connection)? {
                 Lease::Stream(stream) => return self.among(stream, body, trace, progress).await,

@@ -354,19 +354,20 @@ impl Pool {
             state.dialing += 1;
             !std::mem::replace(&mut state.sweeping, true)
         };
-        let dialed = dial(Arc::clone(self), Slot(Arc::downgrade(self)));
+        let dialing = Dialing { pool: Arc::clone(self), settled: false };
+        let dialed = dial(dialing, Slot(Arc::downgrade(self)));
         let token = self.token.clone();
         runtime.spawn(async move { token.run_until_cancelled_owned(dialed).await });
         if sweep {
-            let swept = sweep_until_empty(Arc::downgrade(self));
+            let sweeping = Sweeping(Arc::downgrade(self));
             let token = self.token.clone();
-            runtime.spawn(async move { token.run_until_cancelled_owned(swept).await });
+            runtime.spawn(async move { token.run_until_cancelled_owned(sweeping.run()).await });
         }
     }
 
-    fn opened(self: &Arc<Self>, conn: Conn) {
+    fn opened(self: &Arc<Self>, mut dialing: Dialing, conn: Conn) {
         let mut state = self.lock();
-        state.dialing -= 1;
+        dialing.settle(&mut state);
         state.opened += 1;
         match conn {
             Conn::Http1(conn) => {
@@ -386,9 +387,9 @@ impl Pool {
 
     /// Tells those who cannot be helped. With no connection alive, that is everybody for whom no other is
     /// being made: each would only find the same. Otherwise one, since the rest may get one in use.
-    fn failed(&self, failure: Failure) {
+    fn failed(&self, mut dialing: Dialing, failure: Failure) {
         let mut state = self.lock();
-        state.dialing -= 1;
+        dialing.settle(&mut state);
         let alive = !state.idle.is_empty() || !state.shared.is_empty() || state.in_flight > 0;
         let surplus = state.waiting.len().saturating_sub(state.dialing);
         let told = if alive { surplus.min(1) } else { surplus };
@@ -453,8 +454,31 @@ impl Http2 {
     }
 }
 
+/// One connection that is being made. Dropped unsettled, with its runtime, it leaves the numbers right.
+struct Dialing {
+    pool: Arc<Pool>,
+    settled: bool,
+}
+
+impl Dialing {
+    /// Under the lock, so that nobody counts this one both as being made and as made.
+    fn settle(&mut self, state: &mut State) {
+        self.settled = true;
+        state.dialing -= 1;
+    }
+}
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.pool.lock().dialing -= 1;
+        }
+    }
+}
+
 /// Makes one connection and hands it to the queue.
-async fn dial(pool: Arc<Pool>, slot: Slot) {
+async fn dial(dialing: Dialing, slot: Slot) {
+    let pool = Arc::clone(&dialing.pool);
     let limits = pool.limits;
     let alpn = match limits.http2 {
         settings::Http2::Offer => Alpn::Any,
@@ -464,13 +488,13 @@ async fn dial(pool: Arc<Pool>, slot: Slot) {
     let dialed = match pool.dialer.dial(alpn).await {
         Ok(dialed) => dialed,
         Err(failure) => {
-            pool.failed(failure);
+            pool.failed(dialing, failure);
             return; // only now the slot goes, and the rest of the queue may use it
         }
     };
     match conn::start(dialed, slot, &pool.token, jittered(limits.max_age), limits.idle_timeout).await {
-        Ok(conn) => pool.opened(conn),
-        Err(failure) => pool.failed(failure),
+        Ok(conn) => pool.opened(dialing, conn),
+        Err(failure) => pool.failed(dialing, failure),
     }
 }
 
@@ -481,13 +505,25 @@ fn jittered(age: Duration) -> Duration {
     age - age / 5 * u32::try_from(draw).unwrap_or(0) / 1000
 }
 
-/// Closes what is idle for too long. One task for a pool, which ends when nothing is open.
-async fn sweep_until_empty(pool: Weak<Pool>) {
-    loop {
-        sleep(SWEEP).await;
-        let Some(pool) = pool.upgrade() else { return };
-        if pool.sweep() {
-            return;
+/// The one task that closes what is idle for too long; it ends when nothing is open.
+struct Sweeping(Weak<Pool>);
+
+impl Sweeping {
+    async fn run(self) {
+        loop {
+            sleep(SWEEP).await;
+            let Some(pool) = self.0.upgrade() else { return };
+            if pool.sweep() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.lock().sweeping = false; // its runtime may have ended before the pool
         }
     }
 }

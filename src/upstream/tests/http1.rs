@@ -233,6 +233,32 @@ async fn a_slow_body_ends_at_the_deadline_and_its_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_up_at_once_is_a_reset_and_not_called_again() {
+    for _ in 0..20 {
+        let server = Server::start(|_, _| async {}).await;
+        assert_eq!(read(&upstream(&server)).await.unwrap_err().failure, Failure::Reset);
+        assert_eq!(server.accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_sends_nothing() {
+    let server = Server::answering(OK).await;
+    let upstream = upstream(&server);
+    read(&upstream).await.unwrap();
+    let got = upstream.post(Bytes::from_static(BODY), Instant::now(), None, Repeat::Safe).await;
+    assert_eq!(got.unwrap_err(), error(Failure::Timeout, Sent::Nothing));
+}
+
+#[tokio::test]
+async fn an_answer_shows_its_size_and_not_its_content() {
+    let server =
+        Server::answering(b"HTTP/1.1 200 OK\r\nset-cookie: hush\r\ncontent-length: 4\r\n\r\nhush").await;
+    let shown = format!("{:?}", read(&upstream(&server)).await.unwrap());
+    assert!(shown.contains("200") && !shown.contains("hush"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_reset_in_the_middle_of_an_answer_is_a_reset() {
     let server = Server::start(|_, mut peer| async move {
         peer.request().await;

@@ -141,11 +141,11 @@ async fn the_announced_keep_alive_shortens_the_idle_time() {
 async fn a_connection_in_steady_use_is_replaced_when_it_is_old() {
     let server = Server::answering(OK).await;
     let upstream = upstream(&server);
-    for _ in 0..11 {
+    for _ in 0..12 {
         read(&upstream).await.unwrap();
         turn(Duration::from_secs(28)).await;
     }
-    assert_eq!(server.accepted(), 2); // 308 s; the first lives 240 to 300 s
+    assert_eq!(server.accepted(), 2); // the last read is 308 s old; the first connection lives 240 to 300 s
 }
 
 #[tokio::test]
@@ -205,6 +205,36 @@ fn dropping_an_upstream_ends_its_tasks_and_connections() {
         until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 1).await;
         drop(server);
     });
+}
+
+#[test]
+fn an_upstream_outlives_the_runtime_it_was_used_on() {
+    let hole = BlackHole::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = hole.address;
+    let upstream = Upstream::new(UpstreamSettings {
+        max_connections: 1,
+        ..settings(&format!("http://name.test:{}", address.port()))
+    });
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime().block_on(async {
+        upstream.warm();
+        until(|| upstream.stats().connecting == 1).await;
+    }); // ends in the middle of a connect
+    assert_eq!((upstream.stats().open, upstream.stats().connecting), (0, 0));
+    drop(hole);
+    for _ in 0..2 {
+        runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            let _server = Server::on(listener, |_, mut peer| async move {
+                peer.request().await;
+                peer.send(OK).await;
+                peer.gone().await;
+            });
+            assert!(!read(&upstream).await.unwrap().reused);
+            turn(Duration::from_secs(60)).await;
+            until(|| upstream.stats().open == 0).await; // swept here too
+        });
+    }
 }
 
 #[test]
