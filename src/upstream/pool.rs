@@ -354,8 +354,8 @@ impl Pool {
             state.dialing += 1;
             !std::mem::replace(&mut state.sweeping, true)
         };
-        let dialing = Dialing { pool: Arc::clone(self), settled: false };
-        let dialed = dial(dialing, Slot(Arc::downgrade(self)));
+        let slot = Some(Slot(Arc::downgrade(self)));
+        let dialed = dial(Dialing { pool: Arc::clone(self), slot, settled: false });
         let token = self.token.clone();
         runtime.spawn(async move { token.run_until_cancelled_owned(dialed).await });
         if sweep {
@@ -387,6 +387,7 @@ impl Pool {
 
     /// Tells those who cannot be helped. With no connection alive, that is everybody for whom no other is
     /// being made: each would only find the same. Otherwise one, since the rest may get one in use.
+    /// The slot goes last, and what is left of the queue may use it.
     fn failed(&self, mut dialing: Dialing, failure: Failure) {
         let mut state = self.lock();
         dialing.settle(&mut state);
@@ -454,9 +455,10 @@ impl Http2 {
     }
 }
 
-/// One connection that is being made. Dropped unsettled, with its runtime, it leaves the numbers right.
+/// One connection that is being made.
 struct Dialing {
     pool: Arc<Pool>,
+    slot: Option<Slot>,
     settled: bool,
 }
 
@@ -468,16 +470,21 @@ impl Dialing {
     }
 }
 
+/// Cut off by the end of its runtime. Whoever waits hears so: another attempt would be cut off as well, and
+/// one started by its slot's drop would end in this very place again.
 impl Drop for Dialing {
     fn drop(&mut self) {
         if !self.settled {
-            self.pool.lock().dialing -= 1;
+            let mut state = self.pool.lock();
+            state.dialing -= 1;
+            let waiting = std::mem::take(&mut state.waiting);
+            drop((state, waiting)); // in this order
         }
     }
 }
 
 /// Makes one connection and hands it to the queue.
-async fn dial(dialing: Dialing, slot: Slot) {
+async fn dial(mut dialing: Dialing) {
     let pool = Arc::clone(&dialing.pool);
     let limits = pool.limits;
     let alpn = match limits.http2 {
@@ -487,11 +494,9 @@ async fn dial(dialing: Dialing, slot: Slot) {
     };
     let dialed = match pool.dialer.dial(alpn).await {
         Ok(dialed) => dialed,
-        Err(failure) => {
-            pool.failed(dialing, failure);
-            return; // only now the slot goes, and the rest of the queue may use it
-        }
+        Err(failure) => return pool.failed(dialing, failure),
     };
+    let Some(slot) = dialing.slot.take() else { return };
     match conn::start(dialed, slot, &pool.token, jittered(limits.max_age), limits.idle_timeout).await {
         Ok(conn) => pool.opened(dialing, conn),
         Err(failure) => pool.failed(dialing, failure),

@@ -94,6 +94,46 @@ async fn cancelled_requests_give_their_place_back() {
     assert!(upstream.stats().open <= 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_of_impatient_requests_leaves_nothing_behind() {
+    let server = Server::start(|number, mut peer| async move {
+        let mut answered = 0;
+        while peer.request().await.is_some() {
+            answered += 1;
+            if answered % 7 == number % 7 {
+                return; // closes without an answer
+            }
+            tokio::task::yield_now().await;
+            peer.send(OK).await;
+        }
+    })
+    .await;
+    let upstream = bounded(&server, 3);
+    let tasks: Vec<_> = (0..2000)
+        .map(|n: u64| {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move {
+                let patience = Duration::from_micros(n * 7919 % 30_000);
+                let _ = tokio::time::timeout(patience, read(&upstream)).await;
+            })
+        })
+        .collect();
+    let watch = Arc::clone(&upstream);
+    let bound = tokio::spawn(async move {
+        loop {
+            assert!(watch.stats().open <= 3 && watch.stats().in_flight <= 3);
+            tokio::task::yield_now().await;
+        }
+    });
+    join_all(tasks).await;
+    bound.abort();
+    assert!(bound.await.unwrap_err().is_cancelled());
+    until(|| upstream.stats().in_flight == 0 && upstream.stats().connecting == 0).await;
+    assert_eq!(upstream.stats().waiting, 0);
+    let served = join_all((0..50).map(|_| read(&upstream))).await;
+    assert!(served.iter().any(Result::is_ok));
+}
+
 #[tokio::test]
 async fn a_request_dropped_while_connecting_leaves_the_connection_to_the_next() {
     let server = Server::answering(OK).await;
@@ -216,11 +256,16 @@ fn an_upstream_outlives_the_runtime_it_was_used_on() {
         ..settings(&format!("http://name.test:{}", address.port()))
     });
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let upstream = Arc::new(upstream);
     runtime().block_on(async {
-        upstream.warm();
-        until(|| upstream.stats().connecting == 1).await;
+        for _ in 0..5 {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move { read(&upstream).await });
+        }
+        until(|| upstream.stats().connecting == 1 && upstream.stats().waiting == 5).await;
     }); // ends in the middle of a connect
-    assert_eq!((upstream.stats().open, upstream.stats().connecting), (0, 0));
+    let stats = upstream.stats();
+    assert_eq!((stats.open, stats.connecting, stats.waiting, stats.in_flight), (0, 0, 0, 0));
     drop(hole);
     for _ in 0..2 {
         runtime().block_on(async {
