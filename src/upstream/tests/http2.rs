@@ -225,15 +225,20 @@ async fn a_connection_cut_under_a_transaction_is_a_reset_that_may_have_been_seen
     assert_eq!(server.accepted(), 1);
 }
 
-#[tokio::test]
-async fn a_silent_connection_gets_no_new_requests() {
-    let server = serving(100, |number, request, _, mut respond| async move {
+/// The first connection answers one request and then nothing any more.
+async fn silent_after_one() -> Server {
+    serving(100, |number, request, _, mut respond| async move {
         match (number, request) {
-            (0, 1) => std::future::pending().await,
+            (0, 1..) => std::future::pending().await,
             _ => answer(&mut respond),
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_silent_connection_gets_no_new_requests() {
+    let server = silent_after_one().await;
     let upstream = Upstream::new(plain(&server));
     read(&upstream).await.unwrap();
     let deadline = Instant::now() + Duration::from_millis(1100);
