@@ -34,9 +34,10 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Ping an HTTP/2 connection after this much silence, and drop it when no pong comes in `PONG_TIMEOUT`.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PONG_TIMEOUT: Duration = Duration::from_secs(5);
-/// An HTTP/2 connection that is silent for this long under requests takes no new ones. Its own ping would
-/// notice a black hole only after 20 s, and until then every request would vanish there.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// An HTTP/2 connection that is silent for this long under requests takes no new ones: its own ping would
+/// notice a black hole only after 20 s, and until then every request would vanish there. Over HTTP/1.1 it
+/// makes the connections suspect that lie idle beside it.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection that has delivered its answer may take to become ready for the next request.
 const READY_WAIT: Duration = Duration::from_millis(20);
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::upstream::conn::{Http1, Http2};
+use crate::upstream::conn::{Http1, Http2, SILENCE_MAX};
 
 /// The right to one connection of the pool's number.
 pub(in crate::upstream) struct Slot(pub(super) Weak<Pool>);
@@ -29,7 +29,7 @@ pub(in crate::upstream) enum Lease {
 /// An HTTP/1.1 connection in use. Dropped once a request has begun, it is closed; before, it goes back.
 pub(in crate::upstream) struct Exclusive {
     pub(super) conn: Option<Http1>,
-    pub(super) begun: bool,
+    pub(super) begun: Option<Begun>,
     pub(super) pool: Weak<Pool>,
 }
 
@@ -40,28 +40,42 @@ impl Exclusive {
 
     /// A request is written from here on.
     pub(in crate::upstream) fn begin(&mut self) {
-        self.begun = true;
+        let read = self.conn.as_ref().map_or(0, |conn| conn.origin.traffic.read());
+        self.begun = Some(Begun { at: Instant::now(), read });
     }
 
     /// The answer was read to its end: the connection may serve again.
     pub(in crate::upstream) fn keep(mut self) {
-        self.begun = false;
+        self.begun = None;
     }
 }
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        pool.lock().in_flight -= 1;
+        let (Some(pool), Some(conn)) = (self.pool.upgrade(), self.conn.take()) else { return };
         let now = Instant::now();
-        if let Some(conn) = self.conn.take()
-            && !self.begun
-            && !conn.sender.is_closed()
-            && now < conn.origin.retire_at
-        {
-            pool.offer(conn, now);
-        }
+        let mut state = pool.lock();
+        state.in_flight -= 1;
+        let Some(begun) = &self.begun else {
+            drop(state);
+            if !conn.sender.is_closed() && now < conn.origin.retire_at {
+                pool.offer(conn, now);
+            }
+            return;
+        };
+        // Silence to the end: what has lain idle since before is likely gone too (a NAT or load balancer that
+        // lost its state). What came back since then has proved to be alive.
+        let silent = conn.origin.traffic.read() == begun.read && now.duration_since(begun.at) >= SILENCE_MAX;
+        let suspect: Vec<_> = state.idle.extract_if(.., |idle| silent && idle.since < begun.at).collect();
+        drop(state);
+        drop((conn, suspect)); // without the lock: each drop takes it
     }
+}
+
+/// When a request was begun, and what had been read on its connection by then.
+pub(super) struct Begun {
+    at: Instant,
+    read: u64,
 }
 
 /// Room for one request on an HTTP/2 connection.

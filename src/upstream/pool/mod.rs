@@ -197,7 +197,7 @@ impl Pool {
     }
 
     fn exclusive(self: &Arc<Self>, conn: Http1) -> Exclusive {
-        Exclusive { conn: Some(conn), begun: false, pool: Arc::downgrade(self) }
+        Exclusive { conn: Some(conn), begun: None, pool: Arc::downgrade(self) }
     }
 
     fn stream(self: &Arc<Self>, conn: Arc<Http2>, now: Instant) -> Stream {

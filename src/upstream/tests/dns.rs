@@ -93,6 +93,7 @@ async fn a_moved_name_is_followed_behind_the_scenes() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
+/// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {
     for outage in [Says::Failure, Says::Nothing, Says::Addresses(vec![])] {
@@ -116,6 +117,7 @@ async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {
     }
 }
 
+/// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn a_hung_resolver_costs_the_limit_and_one_task() {
     let resolver = scripted(Says::Nothing);
@@ -170,6 +172,7 @@ async fn families_alternate_and_a_failed_address_stands_last_for_a_minute() {
     assert_eq!(known(&name).await.unwrap(), order);
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn a_request_for_a_name_that_does_not_resolve_fails_by_dns() {
     let resolver = scripted(Says::Failure);

@@ -51,6 +51,7 @@ where
     .await
 }
 
+/// Behaviour P6.
 #[tokio::test]
 async fn alpn_puts_many_requests_on_one_connection() {
     let authority = Authority::new();
@@ -276,6 +277,7 @@ async fn a_cancelled_request_resets_its_stream_and_not_the_connection() {
     assert_eq!((server.accepted(), upstream.stats().in_flight), (1, 0));
 }
 
+/// Behaviour O4.
 #[test]
 fn dropping_an_upstream_ends_the_tasks_of_http2() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
 use super::fixture::*;
@@ -149,11 +149,22 @@ async fn a_request_dropped_while_connecting_leaves_the_connection_to_the_next() 
 
 #[tokio::test]
 async fn idle_connections_expire_and_the_last_used_is_taken_first() {
-    let server = Server::answering(OK).await;
+    let all = Arc::new(Barrier::new(4));
+    let server = Server::start(move |_, mut peer| {
+        let all = Arc::clone(&all);
+        async move {
+            peer.request().await;
+            all.wait().await;
+            peer.send(OK).await;
+            while peer.request().await.is_some() {
+                peer.send(OK).await;
+            }
+        }
+    })
+    .await;
     let upstream = bounded(&server, 4);
     join_all((0..4).map(|_| read(&upstream))).await;
-    let all = upstream.stats().idle;
-    assert!(all > 1);
+    assert_eq!(upstream.stats().idle, 4);
     turn(Duration::from_secs(30)).await;
     read(&upstream).await.unwrap();
     turn(Duration::from_secs(30)).await; // the others have waited 60 s, this one 30 s
@@ -209,6 +220,7 @@ async fn a_dead_backend_fails_everybody_who_waits_at_once() {
     assert_eq!(upstream.stats().waiting, 0);
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn a_backend_that_is_down_at_first_is_used_once_it_is_up() {
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -222,6 +234,7 @@ async fn a_backend_that_is_down_at_first_is_used_once_it_is_up() {
     assert!(read(&upstream).await.is_ok());
 }
 
+/// Behaviour O4.
 #[test]
 fn dropping_an_upstream_ends_its_tasks_and_connections() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
