@@ -70,6 +70,7 @@ async fn everybody_shares_one_look_up() {
     assert!(Arc::ptr_eq(&name, &other));
     let all = join_all((0..100).map(|_| known(&name))).await;
     assert!(all.iter().all(|a| *a == Ok(vec!["10.0.0.1".to_owned()])));
+    sleep(REFRESH_AFTER / 2).await;
     assert_eq!(resolver.asked(), 1);
 }
 
@@ -155,6 +156,23 @@ async fn a_name_nobody_wants_is_left_in_peace() {
     let asked = resolver.asked();
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(resolver.asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_unused_for_hours_survives_an_outage_that_begins_then() {
+    for (outage, wait) in [(Says::Failure, Duration::ZERO), (Says::Nothing, LIMIT)] {
+        let resolver = scripted(Says::Addresses(vec!["10.0.0.1"]));
+        let name = resolver.dns.name("a.test");
+        known(&name).await.unwrap();
+        sleep(LAST_GOOD * 3).await;
+        resolver.now_says(outage);
+        let before = Instant::now();
+        assert_eq!(known(&name).await, Ok(vec!["10.0.0.1".to_owned()]));
+        assert_eq!(before.elapsed(), wait);
+        resolver.now_says(Says::Addresses(vec!["10.0.0.2"]));
+        sleep(Duration::from_secs(15)).await;
+        assert_eq!(known(&name).await, Ok(vec!["10.0.0.2".to_owned()]));
+    }
 }
 
 #[tokio::test(start_paused = true)]
