@@ -116,3 +116,25 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_info_is_decoded_before_it_becomes_basic() {
+        for (user_info, plain) in [
+            ("me:pass", "me:pass"),
+            ("me", "me:"),
+            (":pass", ":pass"),
+            ("m%65:p%3As%40", "me:p:s@"),
+            ("me:a:b", "me:a:b"),
+            ("me:100%", "me:100%"),
+            ("me:%zz%4", "me:%zz%4"),
+        ] {
+            let value = basic(user_info).unwrap();
+            assert_eq!(value.to_str().unwrap(), format!("Basic {}", STANDARD.encode(plain)));
+            assert!(value.is_sensitive());
+        }
+    }
+}

@@ -278,6 +278,44 @@ async fn a_cancelled_request_resets_its_stream_and_not_the_connection() {
 }
 
 /// Behaviour O4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_over_connections_that_keep_leaving_leaves_nothing_behind() {
+    let server = Server::start(|number, peer| async move {
+        let Ok(mut connection) = server::Builder::new().max_concurrent_streams(5).handshake(peer).await
+        else {
+            return;
+        };
+        let mut requests = 0;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            requests += 1;
+            match (requests + number) % 23 {
+                7 => respond.send_reset(Reason::REFUSED_STREAM),
+                11 => connection.graceful_shutdown(),
+                13 => connection.abrupt_shutdown(Reason::INTERNAL_ERROR),
+                17 => return,
+                _ => answer(&mut respond),
+            }
+        }
+    })
+    .await;
+    let upstream = Arc::new(Upstream::new(UpstreamSettings { max_connections: 3, ..plain(&server) }));
+    let tasks: Vec<_> = (0..1000)
+        .map(|n: u64| {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move {
+                let patience = Duration::from_micros(n * 7919 % 30_000);
+                let _ = tokio::time::timeout(patience, read(&upstream)).await;
+                assert!(upstream.stats().open <= 3);
+            })
+        })
+        .collect();
+    assert!(join_all(tasks).await.iter().all(Result::is_ok));
+    until(|| upstream.stats().in_flight == 0 && upstream.stats().connecting == 0).await;
+    assert_eq!(upstream.stats().waiting, 0);
+    assert!(join_all((0..50).map(|_| read(&upstream))).await.iter().any(Result::is_ok));
+}
+
+/// Behaviour O4.
 #[test]
 fn dropping_an_upstream_ends_the_tasks_of_http2() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
