@@ -59,6 +59,9 @@ fn no_log_at_any_level_holds_a_key() {
             let _ = writeln!(seen.0.lock().unwrap(), "{second} {second:?} {upstream:?}");
         }
     };
+    // With one subscriber alone, tracing asks the thread that meets a line first whether anybody wants it, and
+    // that may be another test's. With two it asks both.
+    let _second = tracing::Dispatch::new(Everything::default());
     tracing::subscriber::with_default(seen.clone(), || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run());
     });
