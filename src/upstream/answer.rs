@@ -9,7 +9,7 @@ use http::{HeaderMap, Version};
 use crate::policy::Failure;
 
 /// A whole HTTP answer, of any status. Redirects are answers too: they are never followed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Answer {
     /// HTTP status code.
     pub status: u16,
@@ -25,6 +25,19 @@ pub struct Answer {
     pub repeated: bool,
     /// The backend's address.
     pub remote: Option<SocketAddr>,
+}
+
+/// Without headers and body: a backend may repeat our address, key and cookies in them.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .field("bytes", &self.body.len())
+            .field("version", &self.version)
+            .field("reused", &self.reused)
+            .field("repeated", &self.repeated)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether bytes of the request may have reached the backend.

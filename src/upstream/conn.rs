@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,10 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Ping an HTTP/2 connection after this much silence, and drop it when no pong comes in `PONG_TIMEOUT`.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PONG_TIMEOUT: Duration = Duration::from_secs(5);
+/// An HTTP/2 connection that is silent for this long under requests takes no new ones: its own ping would
+/// notice a black hole only after 20 s, and until then every request would vanish there. Over HTTP/1.1 it
+/// makes the connections suspect that lie idle beside it.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection that has delivered its answer may take to become ready for the next request.
 const READY_WAIT: Duration = Duration::from_millis(20);
 
@@ -59,9 +63,13 @@ pub(super) struct Http1 {
 }
 
 impl Http1 {
-    /// Waits until the last answer is done with; false when the connection is of no more use.
+    /// Waits until the last answer is done with; false when a used connection is of no more use. One made now
+    /// takes its first request in any case: if it is closed already, the request must find that out, or
+    /// a backend that hangs up at once would be called without end.
     pub(super) async fn ready(&mut self) -> bool {
-        self.sender.is_ready() || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
+        !self.used
+            || self.sender.is_ready()
+            || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
     }
 }
 
@@ -73,6 +81,7 @@ pub(super) struct Http2 {
     pub(super) in_flight: AtomicUsize,
     /// Has carried a request before.
     pub(super) used: AtomicBool,
+    pub(super) silence: Mutex<Silence>,
     pub(super) origin: Origin,
 }
 
@@ -80,6 +89,37 @@ impl Http2 {
     pub(super) fn room(&self) -> bool {
         let max = self.streams_max.load(Ordering::Relaxed).clamp(1, STREAMS_MAX);
         self.in_flight.load(Ordering::Relaxed) < max
+    }
+}
+
+/// How long requests have waited on one HTTP/2 connection while nothing at all arrived there. It adds up over
+/// requests that were given up early, since a hedge may cancel each of them long before its deadline.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Bytes read when it began.
+    read: u64,
+    waited: Duration,
+    /// Since when requests are under way again.
+    since: Option<Instant>,
+}
+
+impl Silence {
+    /// A request begins.
+    pub(super) fn begin(&mut self, read: u64, now: Instant) {
+        if read != self.read {
+            *self = Self { read, ..Self::default() };
+        }
+        self.since.get_or_insert(now);
+    }
+
+    /// No request is under way any more.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.waited += self.since.take().map_or(Duration::ZERO, |since| now.duration_since(since));
+    }
+
+    pub(super) fn is_too_long(&self, read: u64, now: Instant) -> bool {
+        let waiting = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        read == self.read && self.waited + waiting >= SILENCE_MAX
     }
 }
 
@@ -134,6 +174,7 @@ pub(super) async fn start(
             streams_max,
             in_flight: AtomicUsize::new(0),
             used: AtomicBool::new(false),
+            silence: Mutex::default(),
             origin,
         }))
     } else {
@@ -162,5 +203,27 @@ where
     fn execute(&self, task: F) {
         let token = self.0.clone();
         tokio::spawn(async move { token.run_until_cancelled_owned(task).await.map(drop) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn silence_adds_up_over_requests_given_up_early_and_not_over_idle_time() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut silence = Silence::default();
+        silence.begin(100, at(0));
+        silence.begin(100, at(200)); // a second one beside it changes nothing
+        silence.pause(at(400));
+        assert!(!silence.is_too_long(100, at(5000)), "idle time is no silence");
+        silence.begin(100, at(5000));
+        assert!(!silence.is_too_long(100, at(5599)));
+        assert!(silence.is_too_long(100, at(5600)));
+        assert!(!silence.is_too_long(101, at(5600)), "something arrived");
+        silence.begin(101, at(5600));
+        assert!(!silence.is_too_long(101, at(6599)));
     }
 }

@@ -73,7 +73,7 @@ impl Dialer {
         };
         let dialed = timeout(self.limit, attempt).await.unwrap_or(Err(Failure::ConnectTimeout));
         let winner = dialed.as_ref().ok().map(|dialed| dialed.remote.ip());
-        for address in started.into_iter().filter(|address| Some(*address) != winner) {
+        for address in started.into_iter().take_while(|address| Some(*address) != winner) {
             self.name.demote(address); // refused, silent, or overtaken in spite of its head start
         }
         if let Some(winner) = winner {
@@ -180,5 +180,63 @@ fn tls_failure(error: &io::Error) -> Failure {
         | io::ErrorKind::BrokenPipe => Failure::Reset,
         io::ErrorKind::TimedOut => Failure::ConnectTimeout,
         _ => Failure::Tls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// Races addresses of which each connects, or fails, after its time in milliseconds.
+    async fn raced(
+        addresses: &[(&str, u64, Result<(), io::ErrorKind>)],
+    ) -> (Result<String, Failure>, Duration, usize) {
+        let all: Vec<SocketAddr> = addresses.iter().map(|(a, ..)| a.parse().unwrap()).collect();
+        let connect = |address| {
+            let place = all.iter().position(|a| *a == address).unwrap();
+            let (_, after, end) = addresses[place];
+            async move {
+                sleep(MS(after)).await;
+                end.map_err(io::Error::from)
+            }
+        };
+        let (mut started, before) = (Vec::new(), Instant::now());
+        let won = race(&all, connect, &mut started).await;
+        (won.map(|((), address)| address.to_string()), before.elapsed(), started.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_to_connect_wins_and_the_next_starts_late_or_after_a_failure() {
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable};
+        const FOREVER: u64 = 1 << 40;
+        let (a, b, c) = ("[fd00::1]:1", "10.0.0.1:1", "[fd00::2]:1");
+        let won = |address: &str| Ok(address.to_owned());
+
+        assert_eq!(raced(&[(a, 10, Ok(())), (b, 0, Ok(()))]).await, (won(a), MS(10), 1));
+        assert_eq!(raced(&[(a, FOREVER, Ok(())), (b, 5, Ok(()))]).await, (won(b), MS(255), 2));
+        assert_eq!(raced(&[(a, 300, Ok(())), (b, 100, Ok(()))]).await, (won(a), MS(300), 2));
+        let first_refuses = [(a, 0, Err(ConnectionRefused)), (b, 5, Ok(()))];
+        assert_eq!(raced(&first_refuses).await, (won(b), MS(5), 2));
+        let third_is_left = [(a, FOREVER, Ok(())), (b, 10, Err(ConnectionRefused)), (c, 5, Ok(()))];
+        assert_eq!(raced(&third_is_left).await, (won(c), MS(265), 3));
+
+        let no_ipv6 = [(a, 0, Err(NetworkUnreachable)), (b, 20, Err(ConnectionRefused))];
+        assert_eq!(raced(&no_ipv6).await, (Err(Failure::Refused), MS(20), 2));
+        assert_eq!(raced(&[]).await, (Err(Failure::Unreachable), MS(0), 0));
+    }
+
+    #[test]
+    fn our_own_shortage_of_sockets_is_no_fault_of_the_backend() {
+        let failure = |code| connect_failure(&io::Error::from_raw_os_error(code));
+        assert_eq!(failure(24), Failure::PoolExhausted);
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            [failure(111), failure(110), failure(113), failure(101)],
+            [Failure::Refused, Failure::ConnectTimeout, Failure::Unreachable, Failure::Unreachable]
+        );
     }
 }

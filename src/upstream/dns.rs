@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -130,6 +131,7 @@ struct Known {
     addresses: Vec<IpAddr>,
     resolved_at: Option<Instant>,
     failed_at: Option<Instant>,
+    failing_since: Option<Instant>,
     /// Failed look-ups in a row.
     failures: u32,
     /// Look-ups that ended, well or not.
@@ -137,9 +139,17 @@ struct Known {
 }
 
 impl Known {
-    fn usable(&self, now: Instant) -> Option<&[IpAddr]> {
+    /// What needs no look-up to be waited for.
+    fn at_once(&self, now: Instant) -> Option<&[IpAddr]> {
         self.resolved_at.filter(|at| now.duration_since(*at) < LAST_GOOD)?;
         Some(&self.addresses)
+    }
+
+    /// What is used when a look-up failed. The bound counts from the first failure: a name that nobody wanted
+    /// for hours has addresses as good as any, if the resolver fails just then.
+    fn last_good(&self, now: Instant) -> Option<&[IpAddr]> {
+        let outage = self.failing_since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        (outage < LAST_GOOD && !self.addresses.is_empty()).then_some(&self.addresses)
     }
 }
 
@@ -151,7 +161,8 @@ struct Uses {
 }
 
 impl Name {
-    /// Addresses in the order to try them. Waits only while none is known yet, at most `limit`.
+    /// Addresses in the order to try them. Waits for a look-up only while none is known, or all are older
+    /// than [`LAST_GOOD`], and at most `limit`.
     pub(super) async fn addresses(self: &Arc<Self>, limit: Duration) -> Result<Vec<IpAddr>, Failure> {
         if let Some(literal) = self.literal {
             return Ok(vec![literal]);
@@ -161,25 +172,25 @@ impl Name {
         self.keep_fresh(now);
         let rounds = {
             let known = known.borrow_and_update();
-            if let Some(addresses) = known.usable(now) {
+            if let Some(addresses) = known.at_once(now) {
                 if known.resolved_at.is_some_and(|at| now.duration_since(at) >= REFRESH_AFTER) {
                     self.wake.notify_one();
                 }
                 return Ok(self.ordered(addresses, now));
             }
             if known.failed_at.is_some_and(|at| now.duration_since(at) < GAP) {
-                return Err(Failure::Dns);
+                return self.last_good(&known, now);
             }
             known.rounds
         };
         self.wake.notify_one();
-        match timeout(limit, known.wait_for(|known| known.rounds != rounds)).await {
-            Ok(Ok(known)) => known
-                .usable(Instant::now())
-                .map(|addresses| self.ordered(addresses, Instant::now()))
-                .ok_or(Failure::Dns),
-            Ok(Err(_)) | Err(_) => Err(Failure::Dns),
-        }
+        let _ = timeout(limit, known.wait_for(|known| known.rounds != rounds)).await;
+        let known = known.borrow();
+        self.last_good(&known, Instant::now())
+    }
+
+    fn last_good(&self, known: &Known, now: Instant) -> Result<Vec<IpAddr>, Failure> {
+        known.last_good(now).map(|addresses| self.ordered(addresses, now)).ok_or(Failure::Dns)
     }
 
     /// This address did not connect: the others come first for a while, and the name is asked again.
@@ -238,6 +249,7 @@ impl Name {
             if addresses.is_empty() {
                 known.failures = known.failures.saturating_add(1);
                 known.failed_at = Some(now);
+                known.failing_since.get_or_insert(now);
             } else {
                 *known =
                     Known { addresses, resolved_at: Some(now), rounds: known.rounds, ..Known::default() };
@@ -282,10 +294,14 @@ async fn refresh(name: Weak<Name>) {
         let failures = this.learn(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
         match failures {
             0 if failed => tracing::info!(%host, "the name resolves again"),
-            1 => tracing::warn!(%host, "the name does not resolve; its last good addresses stay in use"),
+            1 => {
+                tracing::warn!(%host, "the name does not resolve; the last good addresses, if any, stay in use")
+            }
             _ => {}
         }
         failed = failures > 0;
+        // Whoever asked while this look-up ran has its answer.
+        let _ = wake.notified().now_or_never();
         let wanted = lock(&this.uses).last.is_some_and(|at| at.elapsed() < KEEP_FRESH);
         drop(this);
         sleep(GAP).await;

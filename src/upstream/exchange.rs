@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HeaderName};
 use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::answer::{Answer, AttemptError, Repeat, Sent};
 use super::pool::{Exclusive, Lease, Stream};
@@ -20,9 +19,6 @@ use crate::policy::Failure;
 /// How much earlier than announced an idle connection is closed here: the announcement counts from the
 /// backend's last byte, which has travelled since.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
-/// An HTTP/2 connection on which nothing at all arrived for this long after a request was written takes no
-/// new ones. Its own ping would notice a black hole only after 20 s.
-const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
@@ -127,7 +123,7 @@ impl Upstream {
         fresh: bool,
         progress: &mut Progress,
     ) -> Result<Answer, Broken> {
-        // Ends: every connection that is not ready is dropped, and one made now is ready.
+        // Ends: a used connection that is not ready is dropped, and one made now is never refused.
         loop {
             match self.pool.lease(fresh).await.map_err(Broken::without_connection)? {
                 Lease::Stream(stream) => return self.among(stream, body, trace, progress).await,
@@ -187,7 +183,6 @@ impl Upstream {
         progress: &mut Progress,
     ) -> Result<Answer, Broken> {
         let conn = &stream.conn;
-        let _watch = Silence { stream: &stream, since: Instant::now(), read: conn.origin.traffic.read() };
         progress.on_wire = OnWire::Among;
         let request = self.head.request(Version::HTTP_2, body.clone(), trace);
         let response = conn.sender.clone().try_send_request(request).await;
@@ -224,22 +219,6 @@ impl Upstream {
             begun: true,
         })?;
         Ok(Answer { status, headers, body, version, reused, repeated: false, remote: Some(remote) })
-    }
-}
-
-/// Watches an HTTP/2 connection for as long as one request is on it.
-struct Silence<'s> {
-    stream: &'s Stream,
-    since: Instant,
-    read: u64,
-}
-
-impl Drop for Silence<'_> {
-    fn drop(&mut self) {
-        let silent = self.stream.conn.origin.traffic.read() == self.read;
-        if silent && self.since.elapsed() >= SILENCE_MAX {
-            self.stream.retire();
-        }
     }
 }
 

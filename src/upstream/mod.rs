@@ -91,6 +91,9 @@ impl Upstream {
         trace: Option<&HeaderMap>,
         repeat: Repeat,
     ) -> Result<Answer, AttemptError> {
+        if deadline <= Instant::now() {
+            return Err(AttemptError { failure: Failure::Timeout, sent: Sent::Nothing });
+        }
         let mut progress = Progress::default();
         let done = timeout_at(deadline, self.carried(body, trace, repeat, &mut progress)).await;
         let done = done.unwrap_or_else(|_| Err(self.late(&progress)));

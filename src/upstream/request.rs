@@ -3,7 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
 
@@ -17,6 +20,9 @@ const NAME: HeaderValue = HeaderValue::from_static(concat!(
     ".",
     env!("CARGO_PKG_VERSION_MINOR")
 ));
+
+/// What only the connection may say: a second word on where the body ends is how requests are smuggled.
+const FRAMING: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE];
 
 /// Everything before the body. Holds secrets; it has no `Debug`.
 pub(super) struct Head {
@@ -46,7 +52,7 @@ impl Head {
         for name in extra.keys() {
             headers.remove(name);
         }
-        for (name, value) in extra {
+        for (name, value) in extra.iter().filter(|(name, _)| !FRAMING.contains(name)) {
             let mut value = value.clone();
             value.set_sensitive(true); // hidden from `Debug`, and never indexed by HPACK
             headers.append(name, value);
@@ -75,7 +81,7 @@ impl Head {
             }
         }
         for (name, value) in trace.into_iter().flatten() {
-            if !self.headers.contains_key(name) && name != HOST {
+            if !self.headers.contains_key(name) && name != HOST && !FRAMING.contains(name) {
                 request.headers_mut().append(name, value.clone());
             }
         }
@@ -109,4 +115,26 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_info_is_decoded_before_it_becomes_basic() {
+        for (user_info, plain) in [
+            ("me:pass", "me:pass"),
+            ("me", "me:"),
+            (":pass", ":pass"),
+            ("m%65:p%3As%40", "me:p:s@"),
+            ("me:a:b", "me:a:b"),
+            ("me:100%", "me:100%"),
+            ("me:%zz%4", "me:%zz%4"),
+        ] {
+            let value = basic(user_info).unwrap();
+            assert_eq!(value.to_str().unwrap(), format!("Basic {}", STANDARD.encode(plain)));
+            assert!(value.is_sensitive());
+        }
+    }
 }

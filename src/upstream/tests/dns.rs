@@ -70,6 +70,7 @@ async fn everybody_shares_one_look_up() {
     assert!(Arc::ptr_eq(&name, &other));
     let all = join_all((0..100).map(|_| known(&name))).await;
     assert!(all.iter().all(|a| *a == Ok(vec!["10.0.0.1".to_owned()])));
+    sleep(REFRESH_AFTER / 2).await;
     assert_eq!(resolver.asked(), 1);
 }
 
@@ -93,6 +94,7 @@ async fn a_moved_name_is_followed_behind_the_scenes() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
+/// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {
     for outage in [Says::Failure, Says::Nothing, Says::Addresses(vec![])] {
@@ -116,6 +118,7 @@ async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {
     }
 }
 
+/// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn a_hung_resolver_costs_the_limit_and_one_task() {
     let resolver = scripted(Says::Nothing);
@@ -156,6 +159,23 @@ async fn a_name_nobody_wants_is_left_in_peace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_unused_for_hours_survives_an_outage_that_begins_then() {
+    for (outage, wait) in [(Says::Failure, Duration::ZERO), (Says::Nothing, LIMIT)] {
+        let resolver = scripted(Says::Addresses(vec!["10.0.0.1"]));
+        let name = resolver.dns.name("a.test");
+        known(&name).await.unwrap();
+        sleep(LAST_GOOD * 3).await;
+        resolver.now_says(outage);
+        let before = Instant::now();
+        assert_eq!(known(&name).await, Ok(vec!["10.0.0.1".to_owned()]));
+        assert_eq!(before.elapsed(), wait);
+        resolver.now_says(Says::Addresses(vec!["10.0.0.2"]));
+        sleep(Duration::from_secs(15)).await;
+        assert_eq!(known(&name).await, Ok(vec!["10.0.0.2".to_owned()]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn families_alternate_and_a_failed_address_stands_last_for_a_minute() {
     let resolver = scripted(Says::Addresses(vec!["fd00::1", "fd00::2", "fd00::1", "10.0.0.1", "10.0.0.2"]));
     let name = resolver.dns.name("a.test");
@@ -170,6 +190,7 @@ async fn families_alternate_and_a_failed_address_stands_last_for_a_minute() {
     assert_eq!(known(&name).await.unwrap(), order);
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn a_request_for_a_name_that_does_not_resolve_fails_by_dns() {
     let resolver = scripted(Says::Failure);

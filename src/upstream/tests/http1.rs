@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::future::join_all;
 use http::{HeaderMap, HeaderValue};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 use tokio::time::{Instant, timeout};
 
 use super::fixture::*;
@@ -41,6 +42,7 @@ fn small(server: &Server, max_answer: usize) -> Upstream {
     Upstream::new(UpstreamSettings { max_answer, ..to(server) })
 }
 
+/// Behaviour P3, P6.
 #[tokio::test]
 async fn a_request_carries_key_credentials_and_type() {
     let seen = Arc::new(std::sync::Mutex::new(String::new()));
@@ -56,10 +58,12 @@ async fn a_request_carries_key_credentials_and_type() {
     let url = format!("http://me:p%40ss@{}/v3/KEY?token=T", server.address);
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_static("hush"));
+    headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
     let upstream = Upstream::new(UpstreamSettings { headers, ..settings(&url) });
     let mut trace = HeaderMap::new();
     trace.insert("traceparent", HeaderValue::from_static("00-1-2-01"));
     trace.insert("authorization", HeaderValue::from_static("Bearer of the client"));
+    trace.insert("content-length", HeaderValue::from_static("5"));
     let deadline = Instant::now() + PATIENCE;
     let got = upstream.post(Bytes::from_static(BODY), deadline, Some(&trace), Repeat::Safe).await.unwrap();
     assert_eq!((got.status, &got.body[..], got.reused, got.repeated), (200, &b"fine"[..], false, false));
@@ -81,11 +85,12 @@ async fn a_request_carries_key_credentials_and_type() {
     ] {
         assert!(request.contains(part), "{part:?} in {request}");
     }
-    assert!(!request.contains("bearer"));
+    assert!(!request.contains("bearer") && !request.contains("chunked") && !request.contains("length: 5\r"));
     let shown = format!("{upstream:?}");
     assert!(!shown.contains("KEY") && !shown.contains("ss@") && !shown.contains("hush"), "{shown}");
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn nobody_listening_is_refused_and_nothing_was_sent() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -161,6 +166,7 @@ async fn answers_that_break_are_named() {
     }
 }
 
+/// Behaviour P6.
 #[tokio::test]
 async fn answers_of_every_shape_are_read_whole() {
     let packed = gzip(b"hello");
@@ -233,6 +239,33 @@ async fn a_slow_body_ends_at_the_deadline_and_its_connection_is_closed() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_up_at_once_is_a_reset_and_not_called_again() {
+    for _ in 0..20 {
+        let server = Server::start(|_, _| async {}).await;
+        assert_eq!(read(&upstream(&server)).await.unwrap_err().failure, Failure::Reset);
+        assert_eq!(server.accepted(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_sends_nothing() {
+    let server = Server::answering(OK).await;
+    let upstream = upstream(&server);
+    read(&upstream).await.unwrap();
+    let got = upstream.post(Bytes::from_static(BODY), Instant::now(), None, Repeat::Safe).await;
+    assert_eq!(got.unwrap_err(), error(Failure::Timeout, Sent::Nothing));
+}
+
+#[tokio::test]
+async fn an_answer_shows_its_size_and_not_its_content() {
+    let server =
+        Server::answering(b"HTTP/1.1 200 OK\r\nset-cookie: hush\r\ncontent-length: 4\r\n\r\nhush").await;
+    let shown = format!("{:?}", read(&upstream(&server)).await.unwrap());
+    assert!(shown.contains("200") && !shown.contains("hush"), "{shown}");
+}
+
+/// Behaviour R2.
+#[tokio::test]
 async fn a_reset_in_the_middle_of_an_answer_is_a_reset() {
     let server = Server::start(|_, mut peer| async move {
         peer.request().await;
@@ -241,6 +274,33 @@ async fn a_reset_in_the_middle_of_an_answer_is_a_reset() {
     })
     .await;
     assert_eq!(read(&upstream(&server)).await.unwrap_err(), error(Failure::Reset, Sent::MaybeSome));
+}
+
+#[tokio::test]
+async fn what_lay_idle_beside_a_connection_that_fell_silent_is_not_used() {
+    let both = Arc::new(Barrier::new(2));
+    let server = Server::start(move |number, mut peer| {
+        let both = Arc::clone(&both);
+        async move {
+            peer.request().await;
+            if number < 2 {
+                both.wait().await;
+            }
+            peer.send(OK).await;
+            peer.gone().await; // reads on, and never answers again
+        }
+    })
+    .await;
+    let upstream = Arc::new(upstream(&server));
+    let two = [Arc::clone(&upstream), Arc::clone(&upstream)];
+    for done in join_all(two.iter().map(|upstream| read(upstream))).await {
+        done.unwrap();
+    }
+    assert_eq!(upstream.stats().idle, 2);
+    let deadline = Instant::now() + Duration::from_millis(1100);
+    let got = upstream.post(Bytes::from_static(BODY), deadline, None, Repeat::Safe).await;
+    assert_eq!(got.unwrap_err(), error(Failure::Timeout, Sent::MaybeSome));
+    assert!(!read(&upstream).await.unwrap().reused);
 }
 
 /// Answers the first request of the first connection, and closes on its second without a byte.

@@ -51,6 +51,7 @@ where
     .await
 }
 
+/// Behaviour P6.
 #[tokio::test]
 async fn alpn_puts_many_requests_on_one_connection() {
     let authority = Authority::new();
@@ -225,15 +226,20 @@ async fn a_connection_cut_under_a_transaction_is_a_reset_that_may_have_been_seen
     assert_eq!(server.accepted(), 1);
 }
 
-#[tokio::test]
-async fn a_silent_connection_gets_no_new_requests() {
-    let server = serving(100, |number, request, _, mut respond| async move {
+/// The first connection answers one request and then nothing any more.
+async fn silent_after_one() -> Server {
+    serving(100, |number, request, _, mut respond| async move {
         match (number, request) {
-            (0, 1) => std::future::pending().await,
+            (0, 1..) => std::future::pending().await,
             _ => answer(&mut respond),
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_silent_connection_gets_no_new_requests() {
+    let server = silent_after_one().await;
     let upstream = Upstream::new(plain(&server));
     read(&upstream).await.unwrap();
     let deadline = Instant::now() + Duration::from_millis(1100);
@@ -271,6 +277,45 @@ async fn a_cancelled_request_resets_its_stream_and_not_the_connection() {
     assert_eq!((server.accepted(), upstream.stats().in_flight), (1, 0));
 }
 
+/// Behaviour O4.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_over_connections_that_keep_leaving_leaves_nothing_behind() {
+    let server = Server::start(|number, peer| async move {
+        let Ok(mut connection) = server::Builder::new().max_concurrent_streams(5).handshake(peer).await
+        else {
+            return;
+        };
+        let mut requests = 0;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            requests += 1;
+            match (requests + number) % 23 {
+                7 => respond.send_reset(Reason::REFUSED_STREAM),
+                11 => connection.graceful_shutdown(),
+                13 => connection.abrupt_shutdown(Reason::INTERNAL_ERROR),
+                17 => return,
+                _ => answer(&mut respond),
+            }
+        }
+    })
+    .await;
+    let upstream = Arc::new(Upstream::new(UpstreamSettings { max_connections: 3, ..plain(&server) }));
+    let tasks: Vec<_> = (0..1000)
+        .map(|n: u64| {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move {
+                let patience = Duration::from_micros(n * 7919 % 30_000);
+                let _ = tokio::time::timeout(patience, read(&upstream)).await;
+                assert!(upstream.stats().open <= 3);
+            })
+        })
+        .collect();
+    assert!(join_all(tasks).await.iter().all(Result::is_ok));
+    until(|| upstream.stats().in_flight == 0 && upstream.stats().connecting == 0).await;
+    assert_eq!(upstream.stats().waiting, 0);
+    assert!(join_all((0..50).map(|_| read(&upstream))).await.iter().any(Result::is_ok));
+}
+
+/// Behaviour O4.
 #[test]
 fn dropping_an_upstream_ends_the_tasks_of_http2() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

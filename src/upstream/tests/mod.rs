@@ -5,4 +5,5 @@ mod fixture;
 mod http1;
 mod http2;
 mod pool;
+mod secrets;
 mod tls;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
 use super::fixture::*;
@@ -94,13 +94,54 @@ async fn cancelled_requests_give_their_place_back() {
     assert!(upstream.stats().open <= 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_of_impatient_requests_leaves_nothing_behind() {
+    let server = Server::start(|number, mut peer| async move {
+        let mut answered = 0;
+        while peer.request().await.is_some() {
+            answered += 1;
+            if answered % 7 == number % 7 {
+                return; // closes without an answer
+            }
+            tokio::task::yield_now().await;
+            peer.send(OK).await;
+        }
+    })
+    .await;
+    let upstream = bounded(&server, 3);
+    let tasks: Vec<_> = (0..2000)
+        .map(|n: u64| {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move {
+                let patience = Duration::from_micros(n * 7919 % 30_000);
+                let _ = tokio::time::timeout(patience, read(&upstream)).await;
+            })
+        })
+        .collect();
+    let watch = Arc::clone(&upstream);
+    let bound = tokio::spawn(async move {
+        loop {
+            assert!(watch.stats().open <= 3 && watch.stats().in_flight <= 3);
+            tokio::task::yield_now().await;
+        }
+    });
+    join_all(tasks).await;
+    bound.abort();
+    assert!(bound.await.unwrap_err().is_cancelled());
+    until(|| upstream.stats().in_flight == 0 && upstream.stats().connecting == 0).await;
+    assert_eq!(upstream.stats().waiting, 0);
+    let served = join_all((0..50).map(|_| read(&upstream))).await;
+    assert!(served.iter().any(Result::is_ok));
+}
+
 #[tokio::test]
 async fn a_request_dropped_while_connecting_leaves_the_connection_to_the_next() {
     let server = Server::answering(OK).await;
     let upstream = upstream(&server);
-    {
-        let mut request = std::pin::pin!(read(&upstream));
-        assert!(futures_util::poll!(request.as_mut()).is_pending());
+    tokio::select! {
+        biased;
+        _ = read(&upstream) => panic!("it cannot be connected yet"),
+        () = std::future::ready(()) => {}
     }
     until(|| upstream.stats().idle == 1).await;
     read(&upstream).await.unwrap();
@@ -109,11 +150,22 @@ async fn a_request_dropped_while_connecting_leaves_the_connection_to_the_next() 
 
 #[tokio::test]
 async fn idle_connections_expire_and_the_last_used_is_taken_first() {
-    let server = Server::answering(OK).await;
+    let all = Arc::new(Barrier::new(4));
+    let server = Server::start(move |_, mut peer| {
+        let all = Arc::clone(&all);
+        async move {
+            peer.request().await;
+            all.wait().await;
+            peer.send(OK).await;
+            while peer.request().await.is_some() {
+                peer.send(OK).await;
+            }
+        }
+    })
+    .await;
     let upstream = bounded(&server, 4);
     join_all((0..4).map(|_| read(&upstream))).await;
-    let all = upstream.stats().idle;
-    assert!(all > 1);
+    assert_eq!(upstream.stats().idle, 4);
     turn(Duration::from_secs(30)).await;
     read(&upstream).await.unwrap();
     turn(Duration::from_secs(30)).await; // the others have waited 60 s, this one 30 s
@@ -141,11 +193,11 @@ async fn the_announced_keep_alive_shortens_the_idle_time() {
 async fn a_connection_in_steady_use_is_replaced_when_it_is_old() {
     let server = Server::answering(OK).await;
     let upstream = upstream(&server);
-    for _ in 0..11 {
+    for _ in 0..12 {
         read(&upstream).await.unwrap();
         turn(Duration::from_secs(28)).await;
     }
-    assert_eq!(server.accepted(), 2); // 308 s; the first lives 240 to 300 s
+    assert_eq!(server.accepted(), 2); // the last read is 308 s old; the first connection lives 240 to 300 s
 }
 
 #[tokio::test]
@@ -169,6 +221,7 @@ async fn a_dead_backend_fails_everybody_who_waits_at_once() {
     assert_eq!(upstream.stats().waiting, 0);
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn a_backend_that_is_down_at_first_is_used_once_it_is_up() {
     let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -182,6 +235,7 @@ async fn a_backend_that_is_down_at_first_is_used_once_it_is_up() {
     assert!(read(&upstream).await.is_ok());
 }
 
+/// Behaviour O4.
 #[test]
 fn dropping_an_upstream_ends_its_tasks_and_connections() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -205,6 +259,41 @@ fn dropping_an_upstream_ends_its_tasks_and_connections() {
         until(|| tokio::runtime::Handle::current().metrics().num_alive_tasks() == 1).await;
         drop(server);
     });
+}
+
+#[test]
+fn an_upstream_outlives_the_runtime_it_was_used_on() {
+    let hole = BlackHole::at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = hole.address;
+    let upstream = Upstream::new(UpstreamSettings {
+        max_connections: 1,
+        ..settings(&format!("http://name.test:{}", address.port()))
+    });
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let upstream = Arc::new(upstream);
+    runtime().block_on(async {
+        for _ in 0..5 {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move { read(&upstream).await });
+        }
+        until(|| upstream.stats().connecting == 1 && upstream.stats().waiting == 5).await;
+    }); // ends in the middle of a connect
+    let stats = upstream.stats();
+    assert_eq!((stats.open, stats.connecting, stats.waiting, stats.in_flight), (0, 0, 0, 0));
+    drop(hole);
+    for _ in 0..2 {
+        runtime().block_on(async {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            let _server = Server::on(listener, |_, mut peer| async move {
+                peer.request().await;
+                peer.send(OK).await;
+                peer.gone().await;
+            });
+            assert!(!read(&upstream).await.unwrap().reused);
+            turn(Duration::from_secs(60)).await;
+            until(|| upstream.stats().open == 0).await; // swept here too
+        });
+    }
 }
 
 #[test]

@@ -96,6 +96,7 @@ async fn a_root_from_a_file_is_believed() {
     assert!(read(&upstream).await.unwrap().reused);
 }
 
+/// Behaviour R2.
 #[tokio::test]
 async fn bad_certificates_fail_by_tls_and_nothing_is_sent() {
     let (ours, theirs) = (Authority::new(), Authority::new());

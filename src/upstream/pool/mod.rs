@@ -4,26 +4,32 @@
 //! back, room on an HTTP/2 connection, or a connection that was opened for the queue. A request that is
 //! dropped while its connection is being made leaves that connection to the others.
 
+mod lease;
+mod tasks;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::conn::{self, Conn, Http1, Http2, STREAMS_MAX};
+pub(super) use lease::{Exclusive, Lease, Slot, Stream};
+use tasks::{Dialing, Sweeping};
+
+use super::conn::{Conn, Http1, Http2, STREAMS_MAX, Silence};
 use super::connect::Dialer;
 use super::settings;
-use super::tls::Alpn;
 use crate::policy::Failure;
 
 /// Requests that wait for a connection to one backend. More would wait past any deadline, and each holds a body.
 const WAITING_MAX: usize = 1024;
-/// How often idle connections are looked through; between, a check at every use keeps stale ones out.
-const SWEEP: Duration = Duration::from_secs(5);
+
+/// No age is longer than this, so that sums with it cannot overflow.
+const LONGEST_AGE: Duration = Duration::from_secs(365 * 86_400);
 
 /// What a pool is held to.
 #[derive(Clone, Copy, Debug)]
@@ -112,99 +118,10 @@ struct Waiting {
     grant: oneshot::Sender<Result<Lease, Failure>>,
 }
 
-/// The right to one connection of the pool's number.
-pub(super) struct Slot(Weak<Pool>);
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if let Some(pool) = self.0.upgrade() {
-            pool.lock().open -= 1;
-            pool.dial_for_waiting();
-        }
-    }
-}
-
-/// A connection, or room on one, for one request.
-pub(super) enum Lease {
-    Exclusive(Exclusive),
-    Stream(Stream),
-}
-
-/// An HTTP/1.1 connection in use. Dropped once a request has begun, it is closed; before, it goes back.
-pub(super) struct Exclusive {
-    conn: Option<Http1>,
-    begun: bool,
-    pool: Weak<Pool>,
-}
-
-impl Exclusive {
-    pub(super) fn conn(&mut self) -> Option<&mut Http1> {
-        self.conn.as_mut()
-    }
-
-    /// A request is written from here on.
-    pub(super) fn begin(&mut self) {
-        self.begun = true;
-    }
-
-    /// The answer was read to its end: the connection may serve again.
-    pub(super) fn keep(mut self) {
-        self.begun = false;
-    }
-}
-
-impl Drop for Exclusive {
-    fn drop(&mut self) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        pool.lock().in_flight -= 1;
-        let now = Instant::now();
-        if let Some(conn) = self.conn.take()
-            && !self.begun
-            && !conn.sender.is_closed()
-            && now < conn.origin.retire_at
-        {
-            pool.offer(conn, now);
-        }
-    }
-}
-
-/// Room for one request on an HTTP/2 connection.
-pub(super) struct Stream {
-    pub(super) conn: Arc<Http2>,
-    /// The connection had carried requests before.
-    pub(super) reused: bool,
-    pool: Weak<Pool>,
-}
-
-impl Stream {
-    /// The connection takes no more requests; those under way may end.
-    pub(super) fn retire(&self) {
-        if let Some(pool) = self.pool.upgrade() {
-            let mut state = pool.lock();
-            let place = state.shared.iter().position(|shared| Arc::ptr_eq(&shared.conn, &self.conn));
-            let retired = place.map(|place| state.shared.swap_remove(place));
-            drop((state, retired)); // in this order
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let Some(pool) = self.pool.upgrade() else { return };
-        let mut state = pool.lock();
-        state.in_flight -= 1;
-        self.conn.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(shared) = state.shared.iter_mut().find(|shared| Arc::ptr_eq(&shared.conn, &self.conn)) {
-            shared.since = Instant::now();
-        }
-        drop(state);
-        pool.serve_waiting();
-    }
-}
-
 impl Pool {
     pub(super) fn new(limits: Limits, dialer: Arc<Dialer>, token: CancellationToken) -> Arc<Self> {
-        let limits = Limits { max_connections: limits.max_connections.max(1), ..limits };
+        let max_age = limits.max_age.min(LONGEST_AGE);
+        let limits = Limits { max_connections: limits.max_connections.max(1), max_age, ..limits };
         Arc::new(Self { limits, dialer, token, state: Mutex::default() })
     }
 
@@ -276,14 +193,15 @@ impl Pool {
         let fit = state.shared.iter().filter(|shared| shared.conn.room());
         let conn = Arc::clone(&fit.min_by_key(|shared| shared.conn.requests())?.conn);
         state.in_flight += 1;
-        Some(Lease::Stream(self.stream(conn)))
+        Some(Lease::Stream(self.stream(conn, now)))
     }
 
     fn exclusive(self: &Arc<Self>, conn: Http1) -> Exclusive {
-        Exclusive { conn: Some(conn), begun: false, pool: Arc::downgrade(self) }
+        Exclusive { conn: Some(conn), begun: None, pool: Arc::downgrade(self) }
     }
 
-    fn stream(self: &Arc<Self>, conn: Arc<Http2>) -> Stream {
+    fn stream(self: &Arc<Self>, conn: Arc<Http2>, now: Instant) -> Stream {
+        conn.silence().begin(conn.origin.traffic.read(), now);
         conn.in_flight.fetch_add(1, Ordering::Relaxed);
         let reused = conn.used.load(Ordering::Relaxed);
         Stream { conn, reused, pool: Arc::downgrade(self) }
@@ -354,19 +272,19 @@ impl Pool {
             state.dialing += 1;
             !std::mem::replace(&mut state.sweeping, true)
         };
-        let dialed = dial(Arc::clone(self), Slot(Arc::downgrade(self)));
+        let dialing = Dialing::new(self);
         let token = self.token.clone();
-        runtime.spawn(async move { token.run_until_cancelled_owned(dialed).await });
+        runtime.spawn(async move { token.run_until_cancelled_owned(dialing.run()).await });
         if sweep {
-            let swept = sweep_until_empty(Arc::downgrade(self));
+            let sweeping = Sweeping(Arc::downgrade(self));
             let token = self.token.clone();
-            runtime.spawn(async move { token.run_until_cancelled_owned(swept).await });
+            runtime.spawn(async move { token.run_until_cancelled_owned(sweeping.run()).await });
         }
     }
 
-    fn opened(self: &Arc<Self>, conn: Conn) {
+    fn opened(self: &Arc<Self>, mut dialing: Dialing, conn: Conn) {
         let mut state = self.lock();
-        state.dialing -= 1;
+        dialing.settle(&mut state);
         state.opened += 1;
         match conn {
             Conn::Http1(conn) => {
@@ -386,9 +304,10 @@ impl Pool {
 
     /// Tells those who cannot be helped. With no connection alive, that is everybody for whom no other is
     /// being made: each would only find the same. Otherwise one, since the rest may get one in use.
-    fn failed(&self, failure: Failure) {
+    /// The slot goes last, and what is left of the queue may use it.
+    fn failed(&self, mut dialing: Dialing, failure: Failure) {
         let mut state = self.lock();
-        state.dialing -= 1;
+        dialing.settle(&mut state);
         let alive = !state.idle.is_empty() || !state.shared.is_empty() || state.in_flight > 0;
         let surplus = state.waiting.len().saturating_sub(state.dialing);
         let told = if alive { surplus.min(1) } else { surplus };
@@ -448,46 +367,12 @@ impl Http2 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_usable(&self, now: Instant) -> bool {
-        !self.sender.is_closed() && now < self.origin.retire_at
-    }
-}
-
-/// Makes one connection and hands it to the queue.
-async fn dial(pool: Arc<Pool>, slot: Slot) {
-    let limits = pool.limits;
-    let alpn = match limits.http2 {
-        settings::Http2::Offer => Alpn::Any,
-        settings::Http2::Never => Alpn::Http1,
-        settings::Http2::Always => Alpn::Http2,
-    };
-    let dialed = match pool.dialer.dial(alpn).await {
-        Ok(dialed) => dialed,
-        Err(failure) => {
-            pool.failed(failure);
-            return; // only now the slot goes, and the rest of the queue may use it
-        }
-    };
-    match conn::start(dialed, slot, &pool.token, jittered(limits.max_age), limits.idle_timeout).await {
-        Ok(conn) => pool.opened(conn),
-        Err(failure) => pool.failed(failure),
-    }
-}
-
-/// Between four fifths of `age` and all of it: connections opened together must not close together.
-fn jittered(age: Duration) -> Duration {
-    use std::hash::BuildHasher;
-    let draw = std::hash::RandomState::new().hash_one(()) % 1000;
-    age - age / 5 * u32::try_from(draw).unwrap_or(0) / 1000
-}
-
-/// Closes what is idle for too long. One task for a pool, which ends when nothing is open.
-async fn sweep_until_empty(pool: Weak<Pool>) {
-    loop {
-        sleep(SWEEP).await;
-        let Some(pool) = pool.upgrade() else { return };
-        if pool.sweep() {
-            return;
-        }
+        let silent = self.silence().is_too_long(self.origin.traffic.read(), now);
+        !silent && !self.sender.is_closed() && now < self.origin.retire_at
     }
 }
