@@ -399,7 +399,7 @@ mod tests {
             panic!()
         };
         assert!(items[0].is_ok() && items[1].is_err() && items[2].is_err());
-        let body = format!("[{}]", vec![r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#; 4].join(","));
+        let body = format!("[{}]", [r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#; 4].join(","));
         let Ok(Packet::Batch(items)) = parse(body.as_bytes(), &LIMITS) else { panic!() };
         assert!(items.iter().all(|i| i.as_ref().is_err_and(|r| r.error.message == "batch too large")));
         let body = format!("[{}1]", "1,".repeat(BATCH_ITEMS_ANSWERED_MAX));

@@ -421,8 +421,7 @@ mod tests {
             let mut flight = Flight::new(Plan { deadline: start + SECOND * 10, ..plan(Repeat::Freely) });
             let mut step = flight.on(start, Event::Start, &mut fleet, &mut rng);
             let mut now = start;
-            loop {
-                let Step::Send { backend, wake } = step else { break };
+            while let Step::Send { backend, wake } = step {
                 if &*fleet.backend(backend).spec().name == "a" {
                     now = wake;
                     step = flight.on(now, Event::Timer, &mut fleet, &mut rng);

@@ -1,6 +1,8 @@
 //! Which backend, when, how often. Pure: events, `now` and a random generator go in, decisions
 //! come out. No clock, no I/O, no task, no lock.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod classify;
 mod domain;
 mod fleet;
