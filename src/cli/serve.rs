@@ -16,7 +16,7 @@ use super::style::{DOUBTFUL, GOOD, STRONG, styled};
 use super::{Common, Outcome, style};
 
 /// After this without any usable backend the operator is told.
-const SAY_NOT_READY_AFTER: Duration = Duration::from_secs(5);
+const SAY_NOT_READY_AFTER: Duration = Duration::from_secs(3);
 
 /// Options of `serve`.
 #[derive(Clone, Debug, Args)]

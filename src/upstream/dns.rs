@@ -294,9 +294,11 @@ async fn refresh(name: Weak<Name>) {
         let failures = this.learn(answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
         match failures {
             0 if failed => tracing::info!(%host, "the name resolves again"),
-            1 => {
-                tracing::warn!(%host, "the name does not resolve; the last good addresses, if any, stay in use")
+            1 if this.known.borrow().last_good(Instant::now()).is_some() => {
+                tracing::warn!(%host, "the name no longer resolves; its last good addresses stay in use")
             }
+            // Without any address the backend fails, which is told where that is judged.
+            1 => tracing::debug!(%host, "the name does not resolve"),
             _ => {}
         }
         failed = failures > 0;
