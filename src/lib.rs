@@ -26,3 +26,8 @@ pub mod cli;
 
 pub use config::Config;
 pub use gateway::Gateway;
+
+/// Keeps README's example compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
