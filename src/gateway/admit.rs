@@ -66,7 +66,7 @@ fn permits(chain: &config::Chain, name: &str, method: &'static Method) -> Result
     Ok(())
 }
 
-/// What the configuration knows: answered even while every backend is down (METAMASK, adding a network).
+/// What the configuration knows: answered even while every backend is down (a wallet that adds a network asks for the chain id).
 fn constant(chain: &config::Chain, name: &str) -> Option<String> {
     match name {
         "eth_chainId" => Some(format!("\"{:#x}\"", chain.chain_id)),

@@ -1,4 +1,4 @@
-//! Cross-origin rules: web pages use the proxy as they use any public endpoint (METAMASK: CORS).
+//! Cross-origin rules: web pages use the proxy as they use any public endpoint.
 
 use std::time::Duration;
 
