@@ -28,6 +28,12 @@ const DOWN_AFTER: u32 = 2;
 pub struct BackendIndex(u8);
 
 impl BackendIndex {
+    /// The place at this position, which must lie below [`BACKENDS_MAX`].
+    pub(super) fn at(position: usize) -> Self {
+        debug_assert!(position < BACKENDS_MAX);
+        Self(position as u8)
+    }
+
     /// The position in the order of the configuration.
     pub fn get(self) -> usize {
         usize::from(self.0)
@@ -47,6 +53,23 @@ impl BackendSet {
     /// Whether it is in the set.
     pub fn contains(self, backend: BackendIndex) -> bool {
         self.0 & (1 << backend.0) != 0
+    }
+
+    /// Those in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those in either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether everybody in it is in the other one too.
+    pub fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
     }
 
     /// How many are in the set.
@@ -278,12 +301,12 @@ impl Fleet {
 
     /// Every backend with its place.
     pub fn iter(&self) -> impl Iterator<Item = (BackendIndex, &Backend)> {
-        self.backends.iter().enumerate().map(|(at, backend)| (BackendIndex(at as u8), backend))
+        self.backends.iter().enumerate().map(|(at, backend)| (BackendIndex::at(at), backend))
     }
 
     /// The place of the backend at this position of the configuration.
     pub fn index(&self, at: usize) -> Option<BackendIndex> {
-        (at < self.backends.len()).then_some(BackendIndex(at as u8))
+        (at < self.backends.len()).then(|| BackendIndex::at(at))
     }
 
     /// One backend.

@@ -3,20 +3,26 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod admission;
 pub mod classify;
 mod domain;
 mod fleet;
 mod flight;
 mod health;
+mod latency;
 mod outcome;
 mod rank;
+mod suspicion;
 mod timestamp;
 
+pub use admission::{Admission, Standing};
 pub use domain::{DomainKind, DomainLabels};
 pub use fleet::{
     BACKENDS_MAX, Backend, BackendIndex, BackendSet, BackendSpec, Cooling, Fleet, Identity, Need, Tier,
 };
 pub use flight::{Event, Flight, Plan, Repeat, Step};
 pub use health::Health;
+pub use latency::Latencies;
 pub use outcome::{Class, Failure, Outcome, Told};
+pub use suspicion::Suspicion;
 pub use timestamp::Timestamp;

@@ -1,0 +1,260 @@
+//! Whether a backend takes part, for one class of methods: ejection at once, readmission in steps.
+//!
+//! "Recovered" comes before recovered (AWS's own reports of 7 December 2021 and 20 October 2025 have three waves
+//! each). So an ejected backend first answers copies of real requests that nobody waits for; then it gets a
+//! hundredth of the traffic, then a twentieth, and so on; and each relapse doubles how long it has to prove itself,
+//! so that one which flaps pulls back no traffic.
+
+use std::time::Duration;
+
+use super::Timestamp;
+
+/// Shares of traffic on the way back.
+pub const STEPS: [f64; 4] = [0.01, 0.05, 0.20, 0.50];
+/// How long each of them lasts at least: 10 s from the first copy to full service.
+const STEP: Duration = Duration::from_secs(2);
+/// Good answers that a step needs, however long it lasts.
+const STEP_SUCCESSES: u32 = 1;
+/// Good answers to copies before the first client's request.
+const SHADOW_SUCCESSES: u32 = 3;
+/// Copies are not sent faster than this: they come out of the budget for extra calls.
+const SHADOW_GAP: Duration = Duration::from_millis(100);
+/// A first ejection, and the longest of a series.
+const PROBATION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// After this long without a relapse a backend is as good as new.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(300);
+
+/// How far a backend takes part.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Standing {
+    /// In full.
+    #[default]
+    Admitted,
+    /// Not asked, unless nobody better is left.
+    Out,
+    /// Gets copies of real requests; their answers reach nobody.
+    Shadowed,
+    /// Gets this share of what it would get if it were admitted.
+    Returning {
+        /// 0 to 1.
+        share: f64,
+    },
+}
+
+/// The state behind a [`Standing`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Admission {
+    state: State,
+    relapses: u32,
+    /// When it was last ejected.
+    ejected_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    #[default]
+    Admitted,
+    Out {
+        until: Timestamp,
+    },
+    Shadowed {
+        since: Timestamp,
+        successes: u32,
+        copied_at: Timestamp,
+    },
+    Returning {
+        step: usize,
+        since: Timestamp,
+        successes: u32,
+    },
+}
+
+impl Admission {
+    /// How far it takes part now.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        match self.state {
+            State::Admitted => Standing::Admitted,
+            State::Out { until } if now < until => Standing::Out,
+            State::Out { .. } | State::Shadowed { .. } => Standing::Shadowed,
+            State::Returning { step, .. } => Standing::Returning { share: STEPS[step] },
+        }
+    }
+
+    /// Takes it out. Does nothing where it is out already.
+    pub fn eject(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Out { until } if now < until) {
+            return;
+        }
+        if self.relapses > 0 && now.since(self.ejected_at) > FORGIVEN_AFTER {
+            self.relapses = 0;
+        }
+        self.state = State::Out { until: now + self.probation() };
+        self.relapses = self.relapses.saturating_add(1);
+        self.ejected_at = now;
+    }
+
+    /// When it was last ejected, and how often in this series.
+    pub fn ejections(&self) -> (Timestamp, u32) {
+        (self.ejected_at, self.relapses)
+    }
+
+    /// Whether a copy of a request should go to it now; if so, one is assumed to be sent.
+    pub fn wants_copy(&mut self, now: Timestamp) -> bool {
+        match &mut self.state {
+            State::Out { until } if now >= *until => {
+                self.state = State::Shadowed { since: now, successes: 0, copied_at: now };
+                true
+            }
+            State::Shadowed { copied_at, .. } if now.since(*copied_at) >= SHADOW_GAP => {
+                *copied_at = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A good answer, to a copy or to a client's request. `keeps_up` says whether it is not much slower
+    /// than its peers.
+    pub fn succeeded(&mut self, now: Timestamp, keeps_up: bool) {
+        // Each relapse doubles the time it has to answer copies without a fault.
+        let proving = self.probation() / 2;
+        match &mut self.state {
+            State::Admitted | State::Out { .. } => {}
+            State::Shadowed { since, successes, .. } => {
+                *successes = if keeps_up { *successes + 1 } else { 0 };
+                let proven = self.relapses <= 1 || now.since(*since) >= proving;
+                if *successes >= SHADOW_SUCCESSES && proven {
+                    self.state = State::Returning { step: 0, since: now, successes: 0 };
+                }
+            }
+            State::Returning { step, since, successes } => {
+                *successes = if keeps_up { *successes + 1 } else { 0 };
+                if *successes >= STEP_SUCCESSES && now.since(*since) >= STEP {
+                    self.state = match *step + 1 {
+                        next if next < STEPS.len() => {
+                            State::Returning { step: next, since: now, successes: 0 }
+                        }
+                        _ => State::Admitted,
+                    };
+                }
+            }
+        }
+    }
+
+    /// A hard failure while it is on its way back throws it out again; while it is admitted, its error rate
+    /// decides (one failure evicts nobody).
+    pub fn failed(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Shadowed { .. } | State::Returning { .. }) {
+            self.eject(now);
+        }
+    }
+
+    fn probation(&self) -> Duration {
+        let (first, longest) = PROBATION;
+        (first * (1 << self.relapses.min(6))).min(longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    /// Lets it answer well every 10 ms until it is admitted; gives the shares it had and how long it took.
+    fn way_back(admission: &mut Admission, from_ms: u64) -> (Vec<f64>, Duration) {
+        let mut shares = Vec::new();
+        for ms in (from_ms..from_ms + 600_000).step_by(10) {
+            match admission.standing(at(ms)) {
+                Standing::Admitted => return (shares, at(ms).since(at(from_ms))),
+                Standing::Out => {}
+                Standing::Shadowed => {
+                    if admission.wants_copy(at(ms)) {
+                        admission.succeeded(at(ms), true);
+                    }
+                }
+                Standing::Returning { share } => {
+                    if shares.last() != Some(&share) {
+                        shares.push(share);
+                    }
+                    admission.succeeded(at(ms), true);
+                }
+            }
+        }
+        panic!("it never came back");
+    }
+
+    #[test]
+    fn h9_readmission_goes_in_steps_and_takes_about_ten_seconds() {
+        let mut admission = Admission::default();
+        admission.eject(at(0));
+        assert_eq!(admission.standing(at(500)), Standing::Out);
+        let (shares, took) = way_back(&mut admission, 0);
+        assert_eq!(shares, STEPS);
+        assert!((8..=12).contains(&took.as_secs()), "{took:?}");
+    }
+
+    #[test]
+    fn h9_each_relapse_makes_the_way_back_longer_up_to_a_bound() {
+        let mut admission = Admission::default();
+        let (mut now_ms, mut before) = (0, Duration::ZERO);
+        for relapse in 0..8 {
+            admission.eject(at(now_ms));
+            let (_, took) = way_back(&mut admission, now_ms);
+            assert!(took >= before, "relapse {relapse}");
+            assert!(took < Duration::from_secs(110));
+            before = took;
+            now_ms += took.as_millis() as u64 + 10;
+        }
+        assert!(before > Duration::from_secs(60));
+    }
+
+    #[test]
+    fn h9_who_flaps_every_five_seconds_pulls_back_no_traffic() {
+        let mut admission = Admission::default();
+        let mut served = 0.0;
+        admission.eject(at(0));
+        for ms in (0..120_000u64).step_by(10) {
+            let is_well = (ms / 5_000) % 2 == 1;
+            let answered = |admission: &mut Admission| match is_well {
+                true => admission.succeeded(at(ms), true),
+                false => admission.failed(at(ms)),
+            };
+            match admission.standing(at(ms)) {
+                Standing::Shadowed if admission.wants_copy(at(ms)) => answered(&mut admission),
+                Standing::Returning { share } => {
+                    served += share;
+                    answered(&mut admission);
+                }
+                Standing::Admitted => panic!("admitted while it flaps"),
+                _ => {}
+            }
+        }
+        assert!(served / 12_000.0 < 0.01, "{served}");
+    }
+
+    #[test]
+    fn a_failure_on_the_way_back_throws_it_out_and_one_in_full_service_does_not() {
+        let mut admission = Admission::default();
+        admission.failed(at(0));
+        assert_eq!(admission.standing(at(0)), Standing::Admitted);
+        admission.eject(at(0));
+        assert!(admission.wants_copy(at(1_000)));
+        admission.failed(at(1_010));
+        assert_eq!(admission.standing(at(1_020)), Standing::Out);
+        assert_eq!(admission.ejections().1, 2);
+    }
+
+    #[test]
+    fn who_does_not_keep_up_with_its_peers_stays_on_the_step() {
+        let mut admission = Admission::default();
+        admission.eject(at(0));
+        for ms in (1_000..60_000).step_by(100) {
+            admission.wants_copy(at(ms));
+            admission.succeeded(at(ms), false);
+        }
+        assert_eq!(admission.standing(at(60_000)), Standing::Shadowed);
+    }
+}
