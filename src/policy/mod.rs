@@ -4,18 +4,23 @@
 #![deny(clippy::disallowed_methods)]
 
 mod admission;
+mod budget;
+mod capacity;
 pub mod classify;
 mod domain;
 mod fleet;
 mod flight;
 mod health;
 mod latency;
+mod notes;
 mod outcome;
 mod rank;
 mod suspicion;
 mod timestamp;
 
 pub use admission::{Admission, Standing};
+pub use budget::{Budget, Shares};
+pub use capacity::Capacity;
 pub use domain::{DomainKind, DomainLabels};
 pub use fleet::{
     BACKENDS_MAX, Backend, BackendIndex, BackendSet, BackendSpec, Cooling, Fleet, Identity, Need, Tier,
@@ -23,6 +28,7 @@ pub use fleet::{
 pub use flight::{Event, Flight, Plan, Repeat, Step};
 pub use health::Health;
 pub use latency::Latencies;
+pub use notes::{Change, Note, Notes};
 pub use outcome::{Class, Failure, Outcome, Told};
 pub use suspicion::Suspicion;
 pub use timestamp::Timestamp;
