@@ -110,6 +110,7 @@ mod tests {
             tier: crate::policy::Tier::Primary,
             private: false,
             labels: crate::policy::DomainLabels::new(),
+            limit_per_s: None,
         }])
         .index(0)
         .unwrap();

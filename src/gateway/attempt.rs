@@ -155,7 +155,7 @@ async fn exchange(
     Part { verdicts: items.iter().copied().zip(verdicts).map(judged).collect(), sent }
 }
 
-fn body(calls: &[Call<'_>], items: &[usize], first_id: u64) -> Bytes {
+pub(super) fn body(calls: &[Call<'_>], items: &[usize], first_id: u64) -> Bytes {
     /// An envelope with a usual method name, and a little room.
     const ENVELOPE_BYTES: usize = 96;
     let params = |item: &usize| calls[*item].params.map(|raw| raw.get());

@@ -161,5 +161,6 @@ fn spec(backend: &config::Backend) -> BackendSpec {
         },
         private: backend.private,
         labels,
+        limit_per_s: backend.rate_limit.as_ref().map(config::RateLimit::per_second),
     }
 }

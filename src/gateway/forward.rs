@@ -3,6 +3,8 @@
 //! One task runs a request from its first attempt to its answer, hedges and retries included; nothing is
 //! spawned. Dropping the future is how a client that hung up cancels its attempts.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep_until;
@@ -13,6 +15,7 @@ use crate::policy::{BackendIndex, Class, Event, Flight, Outcome, Plan, Step};
 use super::attempt::{Ended, Order, attempt};
 use super::call::Call;
 use super::chain::Chain;
+use super::copy::send_copy;
 
 /// What became of one call.
 pub(super) struct Landed {
@@ -24,14 +27,17 @@ pub(super) struct Landed {
 
 /// Sends the calls, which share one plan, until each is answered or nobody is left to ask. Gives one
 /// [`Landed`] per call, in their order.
-pub(super) async fn forward(chain: &Chain, calls: &[Call<'_>], plan: Plan) -> Vec<Landed> {
+pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) -> Vec<Landed> {
     let mut board = Board::new(calls.len());
     let mut course = Course { chain, flight: Flight::new(plan) };
     let mut under_way = FuturesUnordered::new();
     let mut step = course.on(Event::Start);
     loop {
         let wake = match step {
-            Step::Send { backend, wake } => {
+            Step::Send { backend, wake, copy_to } => {
+                if let Some(copy_to) = copy_to {
+                    send_copy(chain, calls, copy_to, &plan);
+                }
                 let items = board.open();
                 board.asked(&items);
                 let order = Order { backend, items, deadline: plan.deadline, repeat: plan.repeat };

@@ -7,6 +7,7 @@ mod admit;
 mod attempt;
 mod call;
 mod chain;
+mod copy;
 mod examine;
 mod filters;
 mod forward;
@@ -293,7 +294,7 @@ fn write(out: &mut Vec<u8>, id: &Id<'_>, said: &Said) {
     }
 }
 
-async fn single(chain: &Chain, request: Request<'_>) -> Reply {
+async fn single(chain: &Arc<Chain>, request: Request<'_>) -> Reply {
     let Some(id) = request.id else {
         notify(chain, request).await;
         return Reply { body: None, trail: Trail::default() };
@@ -303,7 +304,7 @@ async fn single(chain: &Chain, request: Request<'_>) -> Reply {
 }
 
 /// A notification is carried out where that has an effect, and never answered.
-async fn notify(chain: &Chain, request: Request<'_>) {
+async fn notify(chain: &Arc<Chain>, request: Request<'_>) {
     if let Admission::Forward(call) = admit(&chain.settings, request)
         && call.method.kind == MethodKind::TxSubmit
     {
@@ -311,7 +312,7 @@ async fn notify(chain: &Chain, request: Request<'_>) {
     }
 }
 
-async fn one(chain: &Chain, request: Request<'_>) -> Answered {
+async fn one(chain: &Arc<Chain>, request: Request<'_>) -> Answered {
     match admit(&chain.settings, request) {
         Admission::Answered(answered) => answered,
         Admission::Forward(call) => carry(chain, call).await,
@@ -319,7 +320,7 @@ async fn one(chain: &Chain, request: Request<'_>) -> Answered {
 }
 
 /// Gets one admitted call answered.
-async fn carry(chain: &Chain, mut call: Call<'_>) -> Answered {
+async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
     if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
         return transaction::submit(chain, call, hash).await;
     }
@@ -342,7 +343,7 @@ fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
 /// client's order, all of them at the same time.
-async fn batch(chain: &Chain, items: Vec<Item<'_>>) -> Reply {
+async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
@@ -442,7 +443,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    async fn carry(self, chain: &Chain) -> Vec<(usize, Answered)> {
+    async fn carry(self, chain: &Arc<Chain>) -> Vec<(usize, Answered)> {
         let landed = forward(chain, &self.calls, self.plan).await;
         self.places
             .into_iter()

@@ -4,6 +4,7 @@
 //! backend may say "already known" or, once it is mined, "nonce too low", and both mean success. Whether
 //! they do is decided by the hash, which is computed here from the bytes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
@@ -31,7 +32,7 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 const NODES_WORD: u8 = 2;
 
 /// Publishes the call's transaction.
-pub(super) async fn submit(chain: &Chain, call: Call<'_>, transaction_hash: B256) -> Answered {
+pub(super) async fn submit(chain: &Arc<Chain>, call: Call<'_>, transaction_hash: B256) -> Answered {
     let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     let calls = [call];
     let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });

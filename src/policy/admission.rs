@@ -141,6 +141,11 @@ impl Admission {
         }
     }
 
+    /// Takes it back in full at once: nobody else is there.
+    pub fn admit(&mut self) {
+        self.state = State::Admitted;
+    }
+
     /// A hard failure while it is on its way back throws it out again; while it is admitted, its error rate
     /// decides (one failure evicts nobody).
     pub fn failed(&mut self, now: Timestamp) {

@@ -1,234 +1,21 @@
-//! All backends of one chain as the policy knows them, and what every attempt teaches about them.
+//! All backends of one chain, and what every attempt teaches about them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ethereum::MethodClass;
 
-use super::domain::DomainLabels;
-use super::health::Health;
-use super::{Class, Outcome, Timestamp};
+use super::admission::Standing;
+use super::backend::{Backend, BackendSpec, Identity, Lesson};
+use super::budget::{Budget, Shares};
+use super::notes::{Change, Notes};
+use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
+use super::suspicion::Suspicion;
+use super::{Outcome, Timestamp};
 
-/// A chain has at most this many backends: sets of them are bits of a `u64`.
-pub const BACKENDS_MAX: usize = 64;
-
-/// No word of a backend keeps it out longer than this; then it is asked again.
-const COOL_DOWN_MAX: Duration = Duration::from_secs(3600);
-/// "Method not found" is believed this long: nodes are upgraded.
-const UNSUPPORTED_FOR: Duration = Duration::from_secs(600);
-/// Methods remembered as unsupported, per backend. Past it the oldest is forgotten.
-const UNSUPPORTED_MAX: usize = 64;
-/// One hard failure may be chance (a reset, one full queue); the second in a row is a pattern.
-const COOL_AFTER_CONSECUTIVE: u32 = 2;
-/// So is it here.
-const DOWN_AFTER: u32 = 2;
-
-/// A backend's place in its fleet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendIndex(u8);
-
-impl BackendIndex {
-    /// The place at this position, which must lie below [`BACKENDS_MAX`].
-    pub(super) fn at(position: usize) -> Self {
-        debug_assert!(position < BACKENDS_MAX);
-        Self(position as u8)
-    }
-
-    /// The position in the order of the configuration.
-    pub fn get(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-/// A set of backends of one fleet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BackendSet(u64);
-
-impl BackendSet {
-    /// Adds one.
-    pub fn insert(&mut self, backend: BackendIndex) {
-        self.0 |= 1 << backend.0;
-    }
-
-    /// Whether it is in the set.
-    pub fn contains(self, backend: BackendIndex) -> bool {
-        self.0 & (1 << backend.0) != 0
-    }
-
-    /// Those in both.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// Those in either.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether everybody in it is in the other one too.
-    pub fn is_within(self, other: Self) -> bool {
-        self.0 & !other.0 == 0
-    }
-
-    /// How many are in the set.
-    pub fn len(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// Whether nobody is in it.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Everyone in it, in the order of the configuration.
-    pub fn iter(self) -> impl Iterator<Item = BackendIndex> {
-        (0..BACKENDS_MAX as u8).map(BackendIndex).filter(move |b| self.contains(*b))
-    }
-}
-
-/// Backups serve only while no primary can.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
-    /// Serves in calm weather.
-    #[default]
-    Primary,
-    /// Serves when no primary can.
-    Backup,
-}
-
-/// What the operator says of a backend.
-#[derive(Clone, Debug)]
-pub struct BackendSpec {
-    /// Unique within the chain.
-    pub name: Arc<str>,
-    /// Primary or backup.
-    pub tier: Tier,
-    /// Takes transactions only, and where one exists transactions go nowhere else.
-    pub private: bool,
-    /// What it shares with others.
-    pub labels: DomainLabels,
-}
-
-/// Whether a backend is known to serve the chain it is configured for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Not asked yet, or it did not answer.
-    Unknown,
-    /// It said the right chain id, or cannot say one at all (transaction relays).
-    Confirmed,
-    /// It serves another chain. Never used, not even when everything else is down.
-    WrongChain,
-}
-
-/// One backend: what was configured and what was learned.
-#[derive(Debug)]
-pub struct Backend {
-    pub(super) spec: BackendSpec,
-    pub(super) identity: Identity,
-    pub(super) cordoned: bool,
-    pub(super) health: [Health; MethodClass::COUNT],
-    /// Left alone until then, by its own word or after hard failures.
-    pub(super) cooling: Option<Cooling>,
-    unsupported: Vec<(&'static str, Timestamp)>,
-    in_flight: u32,
-    attempts: u64,
-    failures: u64,
-    /// Over all classes, probes included: whether anybody is there at all.
-    failures_in_a_row: u32,
-    last_failure: Option<(Class, Timestamp)>,
-}
-
-/// Why and until when a backend is left alone.
-#[derive(Clone, Copy, Debug)]
-pub struct Cooling {
-    /// When it may be asked again.
-    pub until: Timestamp,
-    /// What it said.
-    pub class: Class,
-    /// It named the time itself, or a limit did: asking earlier would only prolong it.
-    pub by_its_word: bool,
-}
-
-impl Backend {
-    fn new(spec: BackendSpec) -> Self {
-        Self {
-            spec,
-            identity: Identity::Unknown,
-            cordoned: false,
-            health: Default::default(),
-            cooling: None,
-            unsupported: Vec::new(),
-            in_flight: 0,
-            attempts: 0,
-            failures: 0,
-            failures_in_a_row: 0,
-            last_failure: None,
-        }
-    }
-
-    /// What the operator said of it.
-    pub fn spec(&self) -> &BackendSpec {
-        &self.spec
-    }
-
-    /// Whether it serves the right chain.
-    pub fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    /// Taken out by the operator.
-    pub fn is_cordoned(&self) -> bool {
-        self.cordoned
-    }
-
-    /// Experience with one class of methods.
-    pub fn health(&self, class: MethodClass) -> &Health {
-        &self.health[class.index()]
-    }
-
-    /// Why it is left alone, while it is.
-    pub fn cooling(&self, now: Timestamp) -> Option<Cooling> {
-        self.cooling.filter(|cooling| cooling.until > now)
-    }
-
-    /// Whether it has failed whatever was asked of it lately, probes included.
-    pub fn is_down(&self) -> bool {
-        self.failures_in_a_row >= DOWN_AFTER
-    }
-
-    /// Whether it could be asked now with some hope.
-    pub fn is_usable(&self, now: Timestamp) -> bool {
-        self.identity == Identity::Confirmed
-            && !self.cordoned
-            && !self.is_down()
-            && !self.cooling(now).is_some_and(|cooling| is_about_the_account(cooling.class))
-    }
-
-    /// Attempts under way.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    /// Attempts and failures since the start.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.attempts, self.failures)
-    }
-
-    /// The latest failure that was its own fault.
-    pub fn last_failure(&self) -> Option<(Class, Timestamp)> {
-        self.last_failure
-    }
-
-    pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
-        method.is_some_and(|method| {
-            self.unsupported
-                .iter()
-                .any(|(known, since)| *known == method && now.since(*since) < UNSUPPORTED_FOR)
-        })
-    }
-}
+/// On its way back a backend may be this much slower than its best peer.
+const KEEPS_UP_FACTOR: f64 = 1.5;
+/// Differences below this are nobody's concern.
+const KEEPS_UP_SLACK: Duration = Duration::from_millis(50);
 
 /// What a request needs of the backend that answers it.
 #[derive(Clone, Copy, Debug)]
@@ -260,15 +47,15 @@ pub struct Attempted {
 #[derive(Debug)]
 pub struct Fleet {
     pub(super) backends: Vec<Backend>,
-    /// Points of overlap between each two, row by row.
+    /// Points of overlap between each two that labels tell of, row by row.
     overlaps: Vec<u32>,
-    /// The backend that serves a class in calm weather, and since when.
-    pub(super) favourites: [Option<(BackendIndex, Timestamp)>; MethodClass::COUNT],
-    /// The favourite that was chosen last, of any class: near-equals give way to it, so that one client's
-    /// reads come from one node's view of the chain.
-    pub(super) anchor: Option<BackendIndex>,
+    pub(super) suspicion: Suspicion,
+    pub(super) favourites: super::rank::Favourites,
     pub(super) has_private: bool,
-    pub(super) hedges: HedgeBudget,
+    pub(super) budget: Budget,
+    pub(super) notes: Notes,
+    /// Everybody in a domain that fails as a whole, when last looked at.
+    pub(super) condemned: BackendSet,
 }
 
 impl Fleet {
@@ -281,12 +68,19 @@ impl Fleet {
         let overlaps = specs.iter().flat_map(|a| specs.iter().map(|b| a.labels.overlap(&b.labels))).collect();
         Self {
             has_private: specs.iter().any(|spec| spec.private),
+            suspicion: Suspicion::new(specs.iter().map(|spec| &spec.labels)),
             backends: specs.into_iter().map(Backend::new).collect(),
             overlaps,
             favourites: Default::default(),
-            anchor: None,
-            hedges: HedgeBudget::default(),
+            budget: Budget::default(),
+            notes: Notes::default(),
+            condemned: BackendSet::default(),
         }
+    }
+
+    /// What extra calls may cost, as shares of all requests.
+    pub fn set_budget(&mut self, shares: Shares) {
+        self.budget = Budget::new(shares);
     }
 
     /// How many backends there are.
@@ -319,6 +113,16 @@ impl Fleet {
         self.iter().find(|(_, backend)| &*backend.spec.name == name).map(|(index, _)| index)
     }
 
+    /// Evidence about failure domains.
+    pub fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
+    }
+
+    /// What changed lately, and why.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
     /// Takes a backend out of all use, or puts it back.
     pub fn set_cordoned(&mut self, index: BackendIndex, cordoned: bool) {
         self.backends[index.get()].cordoned = cordoned;
@@ -332,9 +136,9 @@ impl Fleet {
     /// A first idea of a backend's latency from a call that was no client's. It says nothing of
     /// success: cheap calls often work where real ones fail.
     pub fn seed_latency(&mut self, now: Timestamp, index: BackendIndex, took: Duration) {
-        for health in &mut self.backends[index.get()].health {
-            if !health.is_known() {
-                health.seed_latency(now, took);
+        for experience in &mut self.backends[index.get()].experience {
+            if !experience.health.is_known() {
+                experience.health.seed_latency(now, took);
             }
         }
     }
@@ -343,123 +147,127 @@ impl Fleet {
     pub fn probed(&mut self, now: Timestamp, index: BackendIndex, outcome: &Outcome) {
         let backend = &mut self.backends[index.get()];
         backend.note(now, outcome);
-        let consecutive = backend.failures_in_a_row;
-        backend.cool(now, outcome, consecutive);
+        backend.cool_after_probe(now, outcome);
     }
 
-    /// Points of overlap between the failure domains of two backends.
-    pub fn overlap(&self, a: BackendIndex, b: BackendIndex) -> u32 {
-        self.overlaps[a.get() * self.backends.len() + b.get()]
+    /// Points of overlap between the failure domains of two backends, from labels and from experience.
+    pub fn overlap(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> u32 {
+        self.overlaps[a.get() * self.backends.len() + b.get()] + self.suspicion.learned_overlap(now, a, b)
     }
 
     /// An attempt starts.
-    pub(super) fn started(&mut self, index: BackendIndex) {
-        let backend = &mut self.backends[index.get()];
-        backend.in_flight += 1;
-        backend.attempts += 1;
+    pub(super) fn started(&mut self, now: Timestamp, index: BackendIndex, class: MethodClass) {
+        self.backends[index.get()].started(now, class);
     }
 
     /// An attempt came to an outcome.
     pub(super) fn finished(&mut self, now: Timestamp, attempted: Attempted, outcome: &Outcome) {
         let Attempted { backend: index, need, took } = attempted;
         let backend = &mut self.backends[index.get()];
-        backend.in_flight = backend.in_flight.saturating_sub(1);
-        let health = &mut backend.health[need.class.index()];
-        match outcome.class {
-            Class::RateLimited => {}
-            Class::MethodUnsupported => {
-                if let Some(method) = need.method {
-                    backend.unsupported.retain(|(known, _)| *known != method);
-                    if backend.unsupported.len() == UNSUPPORTED_MAX {
-                        backend.unsupported.remove(0);
-                    }
-                    backend.unsupported.push((method, now));
+        backend.ended(need.class);
+        match backend.learn(now, need.class, need.method, took, outcome) {
+            Lesson::Nothing => {}
+            Lesson::Answered => {
+                self.suspicion.answered(now, index);
+                let keeps_up = self.keeps_up(now, index, need.class, took);
+                let alone = !self.has_admitted_peer(now, index, need.class);
+                let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
+                let before = admission.standing(now);
+                match alone {
+                    // Nobody is better off: whoever answers serves.
+                    true => admission.admit(),
+                    false => admission.succeeded(now, keeps_up),
+                }
+                if before != Standing::Admitted && admission.standing(now) == Standing::Admitted {
+                    self.notes.write(now, index, Change::Readmitted);
                 }
             }
-            Class::WrongChain => backend.identity = Identity::WrongChain,
-            _ if outcome.hurts_health => health.record_failure(now, took),
-            _ => health.record_success(now, took),
+            Lesson::Failed => {
+                self.suspicion.failed(now, index);
+                self.backends[index.get()].experience[need.class.index()].admission.failed(now);
+                self.eject_if_suspect(now, index, need.class);
+            }
         }
-        let consecutive = health.consecutive_failures();
-        backend.note(now, outcome);
-        backend.cool(now, outcome, consecutive);
+        self.review_domains(now);
     }
 
     /// An attempt was cancelled because another one answered: a lower bound on its latency.
     pub(super) fn cancelled(&mut self, now: Timestamp, attempted: Attempted) {
         let backend = &mut self.backends[attempted.backend.get()];
-        backend.in_flight = backend.in_flight.saturating_sub(1);
-        backend.health[attempted.need.class.index()].record_cancelled(now, attempted.took);
+        backend.ended(attempted.need.class);
+        backend.learn_lower_bound(now, attempted.need.class, attempted.took);
+    }
+
+    /// A copy of a request came to an outcome, see [`Step::Send`](super::Step::Send).
+    pub fn copy_ended(&mut self, now: Timestamp, attempted: Attempted, outcome: &Outcome) {
+        self.finished(now, attempted, outcome);
     }
 
     /// An attempt was dropped because its client went away: that says nothing of the backend.
-    pub(super) fn abandoned(&mut self, index: BackendIndex) {
-        let backend = &mut self.backends[index.get()];
-        backend.in_flight = backend.in_flight.saturating_sub(1);
+    pub fn abandoned(&mut self, index: BackendIndex, class: MethodClass) {
+        self.backends[index.get()].ended(class);
     }
-}
 
-impl Backend {
-    fn note(&mut self, now: Timestamp, outcome: &Outcome) {
-        if outcome.hurts_health {
-            self.failures += 1;
-            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-            self.last_failure = Some((outcome.class, now));
-        } else {
-            self.failures_in_a_row = 0;
+    /// Takes a backend out when its answers say that it fails and somebody else is well. When everybody fails
+    /// alike, our own network or the chain is to blame, and nobody is taken out.
+    fn eject_if_suspect(&mut self, now: Timestamp, index: BackendIndex, class: MethodClass) {
+        // Transactions are offered to the next one anyway, and cannot be copied to prove anything.
+        let can_come_back = !matches!(class, MethodClass::Submit | MethodClass::Other);
+        let experience = &self.backends[index.get()].experience[class.index()];
+        let is_out = !matches!(experience.standing(now), Standing::Admitted);
+        if !can_come_back
+            || is_out
+            || !experience.is_suspect(now)
+            || !self.has_admitted_peer(now, index, class)
+        {
+            return;
         }
+        let (failures_in_a_row, error_rate) =
+            (experience.health.consecutive_failures(), experience.health.error_rate(now));
+        self.backends[index.get()].experience[class.index()].admission.eject(now);
+        self.notes.write(now, index, Change::Ejected { failures_in_a_row, error_rate });
     }
 
-    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) {
-        let by_its_word = outcome.retry_after.is_some();
-        let pause = match (outcome.retry_after, outcome.cool_down) {
-            (Some(named), _) => named,
-            // Accounts and limits do not change between two calls; a full queue may.
-            (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
-            (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,
-            _ if outcome.class == Class::RateLimited => RATE_LIMIT_PAUSE,
-            _ => return,
-        };
-        let until = now + pause.min(COOL_DOWN_MAX);
-        if self.cooling.is_none_or(|cooling| cooling.until < until) {
-            self.cooling = Some(Cooling { until, class: outcome.class, by_its_word });
+    /// Whether somebody else could serve the class: takes part, and does not fail just now.
+    fn has_admitted_peer(&self, now: Timestamp, index: BackendIndex, class: MethodClass) -> bool {
+        let failing = self.suspicion.failing(now);
+        self.iter().any(|(other, backend)| {
+            other != index
+                && !failing.contains(other)
+                && self.answers_reads(backend)
+                && backend.identity == Identity::Confirmed
+                && backend.cooling(now).is_none()
+                && backend.experience(class).standing(now) == Standing::Admitted
+        })
+    }
+
+    /// Whether an answer that took so long is not much slower than the best peer's usual ones.
+    fn keeps_up(&self, now: Timestamp, index: BackendIndex, class: MethodClass, took: Duration) -> bool {
+        let best = self
+            .iter()
+            .filter(|(other, backend)| {
+                *other != index && backend.experience(class).standing(now) == Standing::Admitted
+            })
+            .filter_map(|(_, backend)| backend.experience(class).quantile(0.95))
+            .min();
+        best.is_none_or(|best| took <= best.mul_f64(KEEPS_UP_FACTOR) + KEEPS_UP_SLACK)
+    }
+
+    /// Looks at the domains again, and notes what changed.
+    pub(super) fn review_domains(&mut self, now: Timestamp) {
+        let condemned = self.suspicion.condemned(now);
+        if condemned == self.condemned {
+            return;
         }
-    }
-}
-
-/// A limit that names no time usually counts per second.
-const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
-
-fn is_about_the_account(class: Class) -> bool {
-    matches!(class, Class::QuotaExhausted | Class::Unauthorized | Class::GeoBlocked | Class::WrongChain)
-}
-
-/// Hedges come out of a budget: a tenth of the requests, with a little in hand, so that a slow fleet
-/// is not made slower by twice the calls.
-#[derive(Debug)]
-pub(super) struct HedgeBudget {
-    tokens: f64,
-}
-
-impl HedgeBudget {
-    const PER_REQUEST: f64 = 0.1;
-    const IN_HAND_MAX: f64 = 10.0;
-
-    pub(super) fn earn(&mut self) {
-        self.tokens = (self.tokens + Self::PER_REQUEST).min(Self::IN_HAND_MAX);
-    }
-
-    pub(super) fn spend(&mut self) -> bool {
-        let affordable = self.tokens >= 1.0;
-        if affordable {
-            self.tokens -= 1.0;
+        for (at, _) in self.backends.iter().enumerate() {
+            let index = BackendIndex::at(at);
+            let change = match (self.condemned.contains(index), condemned.contains(index)) {
+                (false, true) => Change::Condemned,
+                (true, false) => Change::Cleared,
+                _ => continue,
+            };
+            self.notes.write(now, index, change);
         }
-        affordable
-    }
-}
-
-impl Default for HedgeBudget {
-    fn default() -> Self {
-        Self { tokens: Self::IN_HAND_MAX }
+        self.condemned = condemned;
     }
 }

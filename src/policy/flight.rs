@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::fleet::{Attempted, BackendIndex, BackendSet, Fleet, Need};
+use super::fleet::{Attempted, Fleet, Need};
+use super::set::{BackendIndex, BackendSet};
 use super::{Outcome, Timestamp};
 
 /// What repeating a request may do.
@@ -65,6 +66,9 @@ pub enum Step {
         backend: BackendIndex,
         /// When to come back if nothing has happened.
         wake: Timestamp,
+        /// Send a copy there too, whose answer nobody waits for: it proves or disproves that this backend is
+        /// well again. Report it to [`Fleet::copy_ended`].
+        copy_to: Option<BackendIndex>,
     },
     /// Nothing but waiting until then.
     Wait {
@@ -77,7 +81,9 @@ pub enum Step {
     GiveUp,
 }
 
-/// A silent backend is doubted after this many times its usual latency.
+/// A silent backend is doubted once so many of its answers would have come.
+const HEDGE_QUANTILE: f64 = 0.95;
+/// While there are too few answers to say, after this many times its usual latency.
 const HEDGE_LATENCY_FACTOR: u32 = 3;
 /// Without budget for a hedge, or where hedging is not allowed, the next backend is asked after this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -136,7 +142,8 @@ impl Flight {
         }
         match event {
             Event::Start => {
-                fleet.hedges.earn();
+                let in_fault = !fleet.condemned.is_empty() || !fleet.suspicion.failing(now).is_empty();
+                fleet.budget.earn(in_fault);
                 self.launch(now, fleet, rng)
             }
             Event::Ended { backend, outcome, sent } => {
@@ -149,6 +156,9 @@ impl Flight {
                 }
                 if outcome.retry_here && !self.repeated_here && self.again.is_none() {
                     self.again = Some((backend, now + SAME_BACKEND_PAUSE));
+                }
+                if self.may_repeat && !fleet.budget.may_retry(now) {
+                    self.may_repeat = false;
                 }
                 self.launch(now, fleet, rng)
             }
@@ -169,7 +179,7 @@ impl Flight {
     /// The client went away: attempts under way say nothing of their backends.
     pub fn abandon(&mut self, fleet: &mut Fleet) {
         for flying in self.flying.iter_mut().filter_map(Option::take) {
-            fleet.abandoned(flying.backend);
+            fleet.abandoned(flying.backend, self.plan.need.class);
         }
         self.over = true;
     }
@@ -186,13 +196,27 @@ impl Flight {
             self.tried.insert(backend);
             self.flying[slot] = Some(Flying { backend, since: now });
             self.attempts += 1;
-            fleet.started(backend);
-            return Step::Send { backend, wake: self.doubt_at(now, backend, now, fleet) };
+            fleet.started(now, backend, self.plan.need.class);
+            let copy_to = (self.attempts == 1).then(|| self.copy_to(now, backend, fleet)).flatten();
+            return Step::Send { backend, wake: self.doubt_at(now, backend, now, fleet), copy_to };
         }
         if self.is_flying() || (allowed && self.again.is_some()) {
             return self.wait(now, fleet);
         }
         self.end(now, fleet, Step::GiveUp)
+    }
+
+    /// A backend on its way back is proven by real requests that may run twice.
+    fn copy_to(&self, now: Timestamp, asked: BackendIndex, fleet: &mut Fleet) -> Option<BackendIndex> {
+        if self.plan.repeat != Repeat::Freely || self.plan.need.only.is_some() {
+            return None;
+        }
+        let copy_to = fleet.wants_copy(now, &self.plan.need, asked)?;
+        if !fleet.budget.may_hedge() {
+            return None;
+        }
+        fleet.started(now, copy_to, self.plan.need.class);
+        Some(copy_to)
     }
 
     /// Somebody untried first; then, once, the backend that asked for a moment's patience.
@@ -224,12 +248,12 @@ impl Flight {
         if self.plan.repeat == Repeat::Freely
             && !self.hedged
             && silent >= self.hedge_delay(now, youngest.backend, fleet)
-            && fleet.hedges.spend()
+            && fleet.budget.may_hedge()
         {
             self.hedged = true;
             return true;
         }
-        silent >= PATIENCE
+        silent >= PATIENCE && fleet.budget.may_retry(now)
     }
 
     fn wait(&self, now: Timestamp, fleet: &Fleet) -> Step {
@@ -252,9 +276,12 @@ impl Flight {
     }
 
     fn hedge_delay(&self, now: Timestamp, backend: BackendIndex, fleet: &Fleet) -> Duration {
-        let usual = fleet.backend(backend).health(self.plan.need.class).latency(now);
+        let experience = fleet.backend(backend).experience(self.plan.need.class);
+        let usual = experience
+            .quantile(HEDGE_QUANTILE)
+            .unwrap_or_else(|| experience.health().latency(now) * HEDGE_LATENCY_FACTOR);
         let (earliest, latest) = self.plan.hedge_delay;
-        (usual * HEDGE_LATENCY_FACTOR).min(latest).max(earliest)
+        usual.min(latest).max(earliest)
     }
 
     fn youngest(&self) -> Option<Flying> {
@@ -280,7 +307,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
 
-    use super::super::fleet::{BackendSpec, Identity, Tier};
+    use super::super::backend::{BackendSpec, Identity, Tier};
     use super::super::{Class, DomainKind, DomainLabels, Told};
     use super::*;
     use crate::ethereum::MethodClass;
@@ -300,7 +327,7 @@ mod tests {
 
     fn spec(name: &str, tier: Tier, cloud: &str) -> BackendSpec {
         let labels = DomainLabels::new().with(DomainKind::Cloud, cloud);
-        BackendSpec { name: name.into(), tier, private: false, labels }
+        BackendSpec { name: name.into(), tier, private: false, labels, limit_per_s: None }
     }
 
     fn fleet(specs: &[(&str, Tier, &str)]) -> Fleet {
@@ -345,7 +372,7 @@ mod tests {
 
     fn sent_to(step: Step, fleet: &Fleet) -> (String, Timestamp) {
         match step {
-            Step::Send { backend, wake } => (fleet.backend(backend).spec().name.to_string(), wake),
+            Step::Send { backend, wake, .. } => (fleet.backend(backend).spec().name.to_string(), wake),
             other => panic!("{other:?}"),
         }
     }
@@ -421,7 +448,7 @@ mod tests {
             let mut flight = Flight::new(Plan { deadline: start + SECOND * 10, ..plan(Repeat::Freely) });
             let mut step = flight.on(start, Event::Start, &mut fleet, &mut rng);
             let mut now = start;
-            while let Step::Send { backend, wake } = step {
+            while let Step::Send { backend, wake, .. } = step {
                 if &*fleet.backend(backend).spec().name == "a" {
                     now = wake;
                     step = flight.on(now, Event::Timer, &mut fleet, &mut rng);
@@ -458,18 +485,148 @@ mod tests {
         );
     }
 
+    /// Requests at a steady pace; every attempt takes 10 ms and ends as `answer(name, ms)` says. Gives who was
+    /// asked first, and how many attempts were made in all.
+    fn traffic(
+        fleet: &mut Fleet,
+        ms: std::ops::Range<u64>,
+        every_ms: u64,
+        mut answer: impl FnMut(&str, u64) -> Class,
+    ) -> (Vec<String>, usize) {
+        let (mut firsts, mut attempts, mut rng) = (Vec::new(), 0, SmallRng::seed_from_u64(ms.start));
+        for start in ms.step_by(every_ms as usize) {
+            let mut flight = Flight::new(Plan { deadline: at(start + 10_000), ..plan(Repeat::Freely) });
+            let mut now_ms = start;
+            let mut step = flight.on(at(now_ms), Event::Start, fleet, &mut rng);
+            if let Step::Send { backend, .. } = step {
+                firsts.push(fleet.backend(backend).spec().name.to_string());
+            }
+            while let Step::Send { backend, copy_to, .. } = step {
+                attempts += 1;
+                now_ms += 10;
+                if let Some(copied) = copy_to {
+                    attempts += 1;
+                    let outcome = outcome(answer(&fleet.backend(copied).spec().name.clone(), now_ms));
+                    let attempted =
+                        Attempted { backend: copied, need: NEED, took: Duration::from_millis(10) };
+                    fleet.copy_ended(at(now_ms), attempted, &outcome);
+                }
+                let outcome = outcome(answer(&fleet.backend(backend).spec().name.clone(), now_ms));
+                let event = Event::Ended { backend, outcome: &outcome, sent: true };
+                step = flight.on(at(now_ms), event, fleet, &mut rng);
+            }
+        }
+        (firsts, attempts)
+    }
+
+    fn share(firsts: &[String], name: &str) -> f64 {
+        firsts.iter().filter(|first| *first == name).count() as f64 / firsts.len() as f64
+    }
+
     #[test]
     fn r14_a_primary_that_is_well_again_takes_over() {
         let mut fleet = fleet(&[("p", Tier::Primary, "aws"), ("b", Tier::Backup, "metal")]);
-        let (p, b) = (fleet.find("p").unwrap(), fleet.find("b").unwrap());
-        let mut rng = rng();
-        for ms in 0..10 {
-            fleet.started(p);
-            let attempted = Attempted { backend: p, need: NEED, took: Duration::ZERO };
+        traffic(
+            &mut fleet,
+            0..3_000,
+            20,
+            |name, _| if name == "p" { Class::ConnectionError } else { Class::Ok },
+        );
+        let (firsts, _) = traffic(&mut fleet, 3_000..4_000, 20, |name, _| {
+            if name == "p" { Class::ConnectionError } else { Class::Ok }
+        });
+        assert_eq!(share(&firsts, "p"), 0.0, "the dead primary is left alone");
+        traffic(&mut fleet, 4_000..40_000, 20, |_, _| Class::Ok);
+        let (firsts, _) = traffic(&mut fleet, 40_000..42_000, 20, |_, _| Class::Ok);
+        assert_eq!(share(&firsts, "p"), 1.0);
+    }
+
+    #[test]
+    fn h1_two_failing_members_take_their_untouched_sibling_with_them() {
+        let mut fleet = fleet(&[
+            ("a1", Tier::Primary, "aws"),
+            ("a2", Tier::Primary, "aws"),
+            ("a3", Tier::Primary, "aws"),
+            ("g", Tier::Primary, "gcp"),
+        ]);
+        for (ms, name) in [(0, "a1"), (100, "a2")] {
+            let backend = fleet.find(name).unwrap();
+            fleet.started(at(ms), backend, NEED.class);
+            let attempted = Attempted { backend, need: NEED, took: Duration::from_millis(1) };
             fleet.finished(at(ms), attempted, &outcome(Class::ConnectionError));
         }
-        assert_eq!(fleet.choose(at(20), &NEED, BackendSet::default(), &mut rng), Some(b));
-        assert_eq!(fleet.choose(at(60_000), &NEED, BackendSet::default(), &mut rng), Some(p));
+        let g = fleet.find("g").unwrap();
+        assert_eq!(fleet.choose(at(101), &NEED, BackendSet::default(), &mut rng()), Some(g));
+        let changes: Vec<_> = fleet.notes().iter().map(|note| (note.backend.get(), note.change)).collect();
+        assert!(changes.contains(&(2, super::super::Change::Condemned)), "{changes:?}");
+    }
+
+    #[test]
+    fn h12_when_everybody_fails_alike_nobody_is_ejected_and_the_first_to_answer_serves_at_once() {
+        let mut fleet = three_clouds();
+        traffic(&mut fleet, 0..5_000, 50, |_, _| Class::ConnectionError);
+        let ejected =
+            fleet.notes().iter().filter(|n| matches!(n.change, super::super::Change::Ejected { .. }));
+        assert!(ejected.count() <= 3, "only before it was clear that all fail");
+        let (firsts, attempts) = traffic(&mut fleet, 5_000..6_000, 50, |_, _| Class::Ok);
+        assert_eq!(firsts.len(), attempts, "every request is answered by the first who is asked");
+    }
+
+    #[test]
+    fn a_gray_failure_loses_half_its_share_within_five_seconds() {
+        let mut fleet = three_clouds();
+        traffic(&mut fleet, 0..5_000, 10, |_, _| Class::Ok);
+        let mut n = 0u32;
+        let mut gray = |name: &str, _| {
+            n = n.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if name == "a" && n >> 24 < 77 { Class::ConnectionError } else { Class::Ok }
+        };
+        traffic(&mut fleet, 5_000..10_000, 10, &mut gray);
+        let (firsts, _) = traffic(&mut fleet, 10_000..15_000, 10, &mut gray);
+        assert!(share(&firsts, "a") < 0.5, "{}", share(&firsts, "a"));
+    }
+
+    #[test]
+    fn h11_chance_failures_among_thousands_of_good_answers_move_no_traffic() {
+        let mut fleet = three_clouds();
+        let mut calls = 0;
+        let (firsts, attempts) = traffic(&mut fleet, 0..60_000, 10, |_, _| {
+            calls += 1;
+            if calls % 1_000 == 0 { Class::ConnectionError } else { Class::Ok }
+        });
+        assert!(share(&firsts, "a") > 0.9, "{}", share(&firsts, "a"));
+        assert!(attempts as f64 / firsts.len() as f64 <= 1.02, "{attempts}");
+        let switches = fleet
+            .notes()
+            .iter()
+            .filter(|n| matches!(n.change, super::super::Change::Favoured { .. }))
+            .count();
+        assert!(switches <= 4, "{switches}");
+    }
+
+    #[test]
+    fn h9_who_flaps_every_five_seconds_pulls_back_no_traffic() {
+        let mut fleet = three_clouds();
+        let flapping = |name: &str, ms: u64| {
+            if name == "a" && (ms / 5_000) % 2 == 0 { Class::ConnectionError } else { Class::Ok }
+        };
+        traffic(&mut fleet, 0..20_000, 10, flapping);
+        let (firsts, attempts) = traffic(&mut fleet, 20_000..80_000, 10, flapping);
+        assert!(share(&firsts, "a") < 0.02, "{}", share(&firsts, "a"));
+        assert!((attempts as f64) < 1.1 * firsts.len() as f64);
+    }
+
+    #[test]
+    fn headroom_is_spread_before_a_limit_is_reached() {
+        let mut specs = vec![spec("a", Tier::Primary, "aws"), spec("g", Tier::Primary, "gcp")];
+        specs[0].limit_per_s = Some(50.0);
+        let mut fleet = Fleet::new(specs);
+        for name in ["a", "g"] {
+            fleet.set_identity(fleet.find(name).unwrap(), Identity::Confirmed);
+        }
+        let (firsts, _) = traffic(&mut fleet, 0..20_000, 10, |_, _| Class::Ok);
+        let per_s = share(&firsts, "a") * 100.0;
+        assert!((20.0..=50.0).contains(&per_s), "{per_s}");
     }
 
     #[test]
@@ -506,7 +663,7 @@ mod tests {
         let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
         let a = fleet.find("a").unwrap();
         let limited = Outcome { retry_after: Some(SECOND * 5), ..outcome(Class::RateLimited) };
-        fleet.started(a);
+        fleet.started(at(0), a, NEED.class);
         fleet.finished(at(0), Attempted { backend: a, need: NEED, took: Duration::ZERO }, &limited);
         let mut rng = rng();
         let g = fleet.find("g").unwrap();
@@ -534,7 +691,7 @@ mod tests {
         let (mut fleet, mut rng) = (three_clouds(), rng());
         let failed = outcome(Class::ConnectionError);
         let mut flight = Flight::new(plan(Repeat::IfUnsent));
-        let Step::Send { backend, wake } = flight.on(at(0), Event::Start, &mut fleet, &mut rng) else {
+        let Step::Send { backend, wake, .. } = flight.on(at(0), Event::Start, &mut fleet, &mut rng) else {
             panic!()
         };
         assert_eq!(wake, at(10_000), "nor is anybody else asked meanwhile");
@@ -600,7 +757,7 @@ mod tests {
                     steps += 1;
                     prop_assert!(steps < 200, "it spins");
                     let wake = match step {
-                        Step::Send { backend, wake } => {
+                        Step::Send { backend, wake, .. } => {
                             prop_assert!(!under_way.iter().any(|(_, b, _)| *b == backend));
                             seen.push(backend);
                             let (ms, n) = answers.next().unwrap();
@@ -639,7 +796,7 @@ mod tests {
                 let (a, g) = (fleet.find("a").unwrap(), fleet.find("g").unwrap());
                 let mut rng = SmallRng::seed_from_u64(seed);
                 for ms in 0..20 {
-                    fleet.started(g);
+                    fleet.started(at(ms), g, NEED.class);
                     fleet.finished(
                         at(ms),
                         Attempted { backend: g, need: NEED, took: Duration::from_millis(20) },
@@ -647,7 +804,7 @@ mod tests {
                     );
                 }
                 for _ in 0..failures {
-                    fleet.started(a);
+                    fleet.started(at(30), a, NEED.class);
                     fleet.finished(
                         at(30),
                         Attempted { backend: a, need: NEED, took: Duration::from_millis(1) },

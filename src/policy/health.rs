@@ -20,6 +20,8 @@ const PRIOR_FAILURES: f64 = 0.25;
 const PRIOR_SUCCESSES: f64 = 4.75;
 /// A failure counts as a round trip of at least this.
 const FAILURE_LATENCY: Duration = Duration::from_secs(1);
+/// With this weight in the average.
+const FAILURE_WEIGHT: f64 = 0.2;
 /// What is assumed of a backend that has not been measured: neither good nor bad.
 const UNKNOWN_LATENCY: Duration = Duration::from_millis(150);
 
@@ -49,7 +51,7 @@ impl Health {
         self.fade(now);
         self.failures += 1.0;
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-        self.observe_latency(now, took.max(FAILURE_LATENCY));
+        self.observe_failure(took.max(FAILURE_LATENCY));
         self.at = now;
     }
 
@@ -105,6 +107,18 @@ impl Health {
         let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
         self.failures *= kept;
         self.successes *= kept;
+    }
+
+    /// A long round trip, at a weight: a chance failure among thousands of good answers must not read as a
+    /// backend that has become slow, while three in ten do.
+    fn observe_failure(&mut self, took: Duration) {
+        let took_ns = took.as_nanos() as f64;
+        if !self.measured || took_ns < self.latency_ns {
+            self.latency_ns = self.latency_ns.max(took_ns);
+        } else {
+            self.latency_ns += (took_ns - self.latency_ns) * FAILURE_WEIGHT;
+        }
+        self.measured = true;
     }
 
     fn observe_latency(&mut self, now: Timestamp, took: Duration) {

@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod admission;
+mod backend;
 mod budget;
 mod capacity;
 pub mod classify;
@@ -15,20 +16,21 @@ mod latency;
 mod notes;
 mod outcome;
 mod rank;
+mod set;
 mod suspicion;
 mod timestamp;
 
 pub use admission::{Admission, Standing};
+pub use backend::{Backend, BackendSpec, Cooling, Experience, Identity, Tier};
 pub use budget::{Budget, Shares};
 pub use capacity::Capacity;
 pub use domain::{DomainKind, DomainLabels};
-pub use fleet::{
-    BACKENDS_MAX, Backend, BackendIndex, BackendSet, BackendSpec, Cooling, Fleet, Identity, Need, Tier,
-};
+pub use fleet::{Attempted, Fleet, Need};
 pub use flight::{Event, Flight, Plan, Repeat, Step};
 pub use health::Health;
 pub use latency::Latencies;
 pub use notes::{Change, Note, Notes};
 pub use outcome::{Class, Failure, Outcome, Told};
+pub use set::{BACKENDS_MAX, BackendIndex, BackendSet};
 pub use suspicion::Suspicion;
 pub use timestamp::Timestamp;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Timestamp;
-use super::fleet::BackendIndex;
+use super::set::BackendIndex;
 
 /// Notes kept. An outage makes some tens of them.
 const KEPT: usize = 256;

@@ -7,24 +7,70 @@ use rand::{Rng, RngExt};
 
 use crate::ethereum::MethodClass;
 
-use super::fleet::{Backend, BackendIndex, BackendSet, Fleet, Identity, Need, Tier};
+use super::admission::Standing;
+use super::backend::{Backend, Identity, Tier};
+use super::fleet::{Fleet, Need};
+use super::notes::Change;
+use super::set::{BackendIndex, BackendSet};
 use super::{Class, Outcome, Timestamp};
 
-/// Past this share of failures a backend only serves when nobody better is left.
-const SUSPECT_ERROR_RATE: f64 = 0.4;
-/// As are this many failures in a row, whatever came before.
-const SUSPECT_CONSECUTIVE: u32 = 3;
 /// A favourite keeps its place this long against near-equals (BEHAVIOURS H11).
 const HOLD: Duration = Duration::from_secs(15);
 /// A challenger must be better by this factor, or the favourite stays: two equals would swap for ever.
 const CHALLENGE_FACTOR: f64 = 0.7;
-/// Better by this factor is no near-equal: the favourite gives way at once.
+/// Better by this factor is no near-equal: the favourite gives way without its hold time.
 const CLEARLY_BETTER_FACTOR: f64 = 0.3;
+/// A favourite must have been beaten for this long: a chance failure, or one slow answer, passes.
+const BEATEN_FOR: Duration = Duration::from_millis(500);
+/// A favourite that is well is left for a better one this often in a minute and no more.
+const SWITCHES_PER_MINUTE: usize = 3;
 /// One request in so many goes first to a primary that has not been measured lately, so that a
 /// backend which came back is noticed. It can still be hedged.
 const EXPLORE_ONE_IN: u32 = 32;
 /// What was measured more recently than this needs no exploring.
 const EXPLORE_AFTER: Duration = Duration::from_secs(10);
+/// From here on part of a backend's load goes to others, all of what lies beyond its limit.
+const SPILL_FROM: f64 = 0.8;
+
+/// Who serves in calm weather. One backend for the whole chain as long as it is well, so that a client's
+/// reads come from one node's view; another one for a class of methods that it fails at.
+#[derive(Debug, Default)]
+pub(super) struct Favourites {
+    all: Option<Favourite>,
+    of_class: [Option<Favourite>; MethodClass::COUNT],
+    /// When the favourite of all was last left for a better one although it was well.
+    switched_at: [Timestamp; SWITCHES_PER_MINUTE],
+    switches: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Favourite {
+    backend: BackendIndex,
+    since: Timestamp,
+    /// Since when somebody else has looked better without a break.
+    beaten_since: Option<Timestamp>,
+}
+
+impl Favourite {
+    fn new(now: Timestamp, backend: BackendIndex) -> Self {
+        Self { backend, since: now, beaten_since: None }
+    }
+}
+
+/// Who is not asked first, and why.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubts {
+    /// Not well, or not known to be well again.
+    ill: BackendSet,
+    /// Well, and left out of this one request by lot: near its limit, or only partly back.
+    spared: BackendSet,
+}
+
+impl Doubts {
+    fn all(self) -> BackendSet {
+        self.ill.or(self.spared)
+    }
+}
 
 impl Fleet {
     /// The backend for the next attempt: nobody in `tried`, and as far as possible from those in it.
@@ -36,12 +82,25 @@ impl Fleet {
         tried: BackendSet,
         rng: &mut impl Rng,
     ) -> Option<BackendIndex> {
-        if tried.is_empty() { self.first(now, need, rng) } else { self.best(now, need, tried) }
+        // Evidence grows old by itself.
+        if !self.condemned.is_empty() {
+            self.review_domains(now);
+        }
+        let doubts = self.doubts(now, need.class, rng);
+        if !tried.is_empty() {
+            return self.best(now, need, tried, doubts.all());
+        }
+        self.first(now, need, doubts, rng)
     }
 
     /// Whether a backend takes part in answering reads.
     pub fn answers_reads(&self, backend: &Backend) -> bool {
         !backend.is_cordoned() && backend.identity() != Identity::WrongChain && !backend.spec().private
+    }
+
+    /// The backend that serves in calm weather, and since when.
+    pub fn favourite(&self) -> Option<(BackendIndex, Timestamp)> {
+        self.favourites.all.map(|favourite| (favourite.backend, favourite.since))
     }
 
     /// Why [`Self::choose`] found nobody at all: the reason that tells the client most.
@@ -58,39 +117,124 @@ impl Fleet {
             .unwrap_or(Class::ConnectionError)
     }
 
-    /// The first attempt of a request goes to the favourite of its class.
-    fn first(&mut self, now: Timestamp, need: &Need, rng: &mut impl Rng) -> Option<BackendIndex> {
-        let best = self.best(now, need, BackendSet::default())?;
-        if let Some(preferred) = need.prefer.filter(|preferred| {
-            let backend = self.backend(*preferred);
-            self.may_serve(now, need, backend)
+    /// Somebody whose fitness is to be proven by a copy of this request.
+    pub(super) fn wants_copy(
+        &mut self,
+        now: Timestamp,
+        need: &Need,
+        asked: BackendIndex,
+    ) -> Option<BackendIndex> {
+        let wanting = self.iter().find(|(index, backend)| {
+            *index != asked
+                && self.may_serve(now, need, backend)
+                && backend.identity() == Identity::Confirmed
                 && backend.cooling(now).is_none()
-                && !is_suspect(now, need.class, backend)
-        }) {
+                && matches!(backend.experience(need.class).standing(now), Standing::Shadowed)
+        });
+        let index = wanting?.0;
+        let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
+        (admission.wants_copy(now)).then_some(index)
+    }
+
+    /// Everybody who only serves when nobody better is left.
+    fn doubts(&self, now: Timestamp, class: MethodClass, rng: &mut impl Rng) -> Doubts {
+        let mut doubts = Doubts { ill: self.condemned, spared: BackendSet::default() };
+        for (index, backend) in self.iter() {
+            let experience = backend.experience(class);
+            let (well, share) = match experience.standing(now) {
+                Standing::Admitted => (!experience.is_suspect(now), 1.0),
+                Standing::Returning { share } => (true, share),
+                Standing::Out | Standing::Shadowed => (false, 0.0),
+            };
+            if !well || backend.cooling(now).is_some() || experience.is_silent(now) {
+                doubts.ill.insert(index);
+                continue;
+            }
+            let beyond = (backend.utilisation(now) - SPILL_FROM) / (1.0 - SPILL_FROM);
+            let kept = share * (1.0 - beyond.clamp(0.0, 1.0));
+            if kept < 1.0 && !rng.random_bool(kept) {
+                doubts.spared.insert(index);
+            }
+        }
+        doubts
+    }
+
+    fn first(
+        &mut self,
+        now: Timestamp,
+        need: &Need,
+        doubts: Doubts,
+        rng: &mut impl Rng,
+    ) -> Option<BackendIndex> {
+        let doubtful = doubts.all();
+        let best = self.best(now, need, BackendSet::default(), doubtful)?;
+        if need.only.is_some() {
+            return Some(best);
+        }
+        let fit =
+            |index: BackendIndex| !doubtful.contains(index) && self.may_serve(now, need, self.backend(index));
+        if let Some(preferred) = need.prefer.filter(|preferred| fit(*preferred)) {
             return Some(preferred);
         }
-        if let Some(curious) = self.unmeasured_peer(now, need, best, rng) {
+        if let Some(curious) = self.unmeasured_peer(now, need, best, doubtful, rng) {
             return Some(curious);
         }
-        if let Some((held, since)) = self.favourites[need.class.index()]
-            && self.holds_against(now, need, held, since, best)
-        {
-            return Some(held);
+        let mut all = self.favourites.all;
+        let mut of_class = self.favourites.of_class[need.class.index()];
+        let holds = |held: &mut Option<Favourite>| match held {
+            Some(held) => fit(held.backend) && self.holds_against(now, need, held, best),
+            None => false,
+        };
+        let kept = match (holds(&mut all), &all) {
+            (true, Some(held)) => {
+                of_class = None;
+                Some(held.backend)
+            }
+            _ => holds(&mut of_class).then(|| of_class.map(|held| held.backend)).flatten(),
+        };
+        self.favourites.all = all;
+        self.favourites.of_class[need.class.index()] = of_class;
+        if kept.is_some() {
+            return kept;
         }
-        let anchored = self.anchor.filter(|anchor| self.holds_against(now, need, *anchor, now, best));
-        let chosen = anchored.unwrap_or(best);
-        if need.only.is_none() {
-            self.favourites[need.class.index()] = Some((chosen, now));
-            self.anchor = Some(chosen);
+        // Nobody well is left, or the favourite only sits this one out: no reason to have a new one.
+        let sits_out =
+            |held: Option<Favourite>| held.is_some_and(|held| doubts.spared.contains(held.backend));
+        if doubtful.contains(best) || sits_out(of_class.or(all)) {
+            return Some(best);
         }
-        Some(chosen)
+        self.favour(now, need, all, best);
+        Some(best)
+    }
+
+    /// `best` takes the favourite's place: for everything, or only for the class at hand.
+    fn favour(&mut self, now: Timestamp, need: &Need, all: Option<Favourite>, best: BackendIndex) {
+        let failing = self.suspicion.failing(now);
+        let unfit = all.is_none_or(|held| {
+            failing.contains(held.backend) || self.backend(held.backend).cooling(now).is_some()
+        });
+        if unfit || self.favourites.may_switch(now, need.class) {
+            let instead_of = all.map(|held| held.backend);
+            self.favourites.switch(now, best, unfit);
+            if instead_of != Some(best) {
+                self.notes.write(now, best, Change::Favoured { instead_of });
+            }
+        } else {
+            self.favourites.of_class[need.class.index()] = Some(Favourite::new(now, best));
+        }
     }
 
     /// The first in [`Order`]. After failed attempts that is somebody in another failure domain.
-    fn best(&self, now: Timestamp, need: &Need, tried: BackendSet) -> Option<BackendIndex> {
+    fn best(
+        &self,
+        now: Timestamp,
+        need: &Need,
+        tried: BackendSet,
+        doubtful: BackendSet,
+    ) -> Option<BackendIndex> {
         self.iter()
             .filter(|(index, backend)| !tried.contains(*index) && self.may_serve(now, need, backend))
-            .map(|(index, backend)| (self.order(now, need.class, tried, index, backend), index))
+            .map(|(index, backend)| (self.order(now, need.class, tried, doubtful, index, backend), index))
             .min_by(|(a, at_a), (b, at_b)| a.compare(b).then(at_a.cmp(at_b)))
             .map(|(_, index)| index)
     }
@@ -110,39 +254,38 @@ impl Fleet {
         now: Timestamp,
         class: MethodClass,
         tried: BackendSet,
+        doubtful: BackendSet,
         index: BackendIndex,
         backend: &Backend,
     ) -> Order {
         Order {
-            last_resort: backend.cooling(now).is_some() || is_suspect(now, class, backend),
+            doubtful: doubtful.contains(index),
             tier: backend.spec().tier,
-            overlap: tried.iter().map(|other| self.overlap(index, other)).sum(),
+            overlap: tried.iter().map(|other| self.overlap(now, index, other)).sum(),
             unknown: backend.identity() == Identity::Unknown,
             cost: cost(now, class, backend),
         }
     }
 
-    /// Whether the favourite keeps its place against the one that looks best now.
-    fn holds_against(
-        &self,
-        now: Timestamp,
-        need: &Need,
-        held: BackendIndex,
-        since: Timestamp,
-        best: BackendIndex,
-    ) -> bool {
-        if held == best {
+    /// Whether a fit favourite keeps its place against the one that looks best now.
+    fn holds_against(&self, now: Timestamp, need: &Need, held: &mut Favourite, best: BackendIndex) -> bool {
+        if held.backend == best {
+            held.beaten_since = None;
             return true;
         }
-        let (favourite, challenger) = (self.backend(held), self.backend(best));
-        let fit = self.may_serve(now, need, favourite)
-            && favourite.spec().tier <= challenger.spec().tier
-            && favourite.cooling(now).is_none()
-            && !is_suspect(now, need.class, favourite);
+        let (favourite, challenger) = (self.backend(held.backend), self.backend(best));
         let (held_cost, best_cost) = (cost(now, need.class, favourite), cost(now, need.class, challenger));
         let near_equal = best_cost > CHALLENGE_FACTOR * held_cost;
         let clearly_better = best_cost < CLEARLY_BETTER_FACTOR * held_cost;
-        fit && !clearly_better && (near_equal || now.since(since) < HOLD)
+        if favourite.spec().tier > challenger.spec().tier {
+            return false;
+        }
+        if near_equal {
+            held.beaten_since = None;
+            return true;
+        }
+        let beaten_for = now.since(*held.beaten_since.get_or_insert(now));
+        beaten_for < BEATEN_FOR || (!clearly_better && now.since(held.since) < HOLD)
     }
 
     fn unmeasured_peer(
@@ -150,6 +293,7 @@ impl Fleet {
         now: Timestamp,
         need: &Need,
         best: BackendIndex,
+        doubtful: BackendSet,
         rng: &mut impl Rng,
     ) -> Option<BackendIndex> {
         if need.submits || rng.random_range(0..EXPLORE_ONE_IN) != 0 {
@@ -163,25 +307,35 @@ impl Fleet {
                     && (!health.is_known() || now.since(health.measured_at()) >= EXPLORE_AFTER)
                     && backend.spec().tier == tier
                     && backend.identity() == Identity::Confirmed
+                    && !doubtful.contains(*index)
                     && self.may_serve(now, need, backend)
-                    && backend.cooling(now).is_none()
-                    && !is_suspect(now, need.class, backend)
             })
             .min_by_key(|(_, backend)| backend.health(need.class).measured_at())
             .map(|(index, _)| index)
     }
 }
 
+impl Favourites {
+    /// A class that most reads belong to may move everything, a few times a minute.
+    fn may_switch(&self, now: Timestamp, class: MethodClass) -> bool {
+        let oldest = self.switched_at[self.switches % SWITCHES_PER_MINUTE];
+        let main = matches!(class, MethodClass::Head | MethodClass::State | MethodClass::History);
+        main && (self.switches < SWITCHES_PER_MINUTE || now.since(oldest) >= Duration::from_secs(60))
+    }
+
+    fn switch(&mut self, now: Timestamp, backend: BackendIndex, forced: bool) {
+        if !forced && self.all.is_some() {
+            self.switched_at[self.switches % SWITCHES_PER_MINUTE] = now;
+            self.switches += 1;
+        }
+        self.all = Some(Favourite::new(now, backend));
+        self.of_class = Default::default();
+    }
+}
+
 /// Private backends take transactions only, and where one is configured nobody else gets them.
 fn keeps_private(fleet: &Fleet, need: &Need, backend: &Backend) -> bool {
     backend.spec().private == (need.submits && fleet.has_private)
-}
-
-fn is_suspect(now: Timestamp, class: MethodClass, backend: &Backend) -> bool {
-    let health = backend.health(class);
-    let error_rate = health.error_rate(now);
-    error_rate > SUSPECT_ERROR_RATE
-        || (health.consecutive_failures() >= SUSPECT_CONSECUTIVE && error_rate > SUSPECT_ERROR_RATE / 2.0)
 }
 
 /// What an attempt is expected to cost, in nanoseconds: its latency, and for its failures a second
@@ -195,7 +349,7 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
 /// The order of candidates; the smaller comes first, member by member.
 #[derive(Debug)]
 struct Order {
-    last_resort: bool,
+    doubtful: bool,
     tier: Tier,
     overlap: u32,
     unknown: bool,
@@ -204,8 +358,8 @@ struct Order {
 
 impl Order {
     fn compare(&self, other: &Self) -> Ordering {
-        self.last_resort
-            .cmp(&other.last_resort)
+        self.doubtful
+            .cmp(&other.doubtful)
             .then(self.tier.cmp(&other.tier))
             .then(self.overlap.cmp(&other.overlap))
             .then(self.unknown.cmp(&other.unknown))

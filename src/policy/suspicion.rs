@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Timestamp;
 use super::domain::{DomainKind, DomainLabels};
-use super::fleet::{BackendIndex, BackendSet};
+use super::set::{BackendIndex, BackendSet};
 
 /// A hard failure says something of a domain for this long, unless the backend answers well meanwhile.
 const FRESH: Duration = Duration::from_secs(10);

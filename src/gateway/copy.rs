@@ -1,0 +1,84 @@
+//! Copies of clients' requests to backends on their way back: real methods prove that a backend is well, and
+//! no client waits for the proof.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::classify::{self, Received};
+use crate::policy::{Attempted, BackendIndex, Class, Outcome, Plan, Timestamp};
+use crate::upstream;
+
+use super::attempt::body;
+use super::call::Call;
+use super::chain::Chain;
+
+/// A copy that has no answer by then has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends the calls to `backend` as well, in a task of its own.
+pub(super) fn send_copy(chain: &Arc<Chain>, calls: &[Call<'_>], backend: BackendIndex, plan: &Plan) {
+    let first_id = chain.ids(calls.len());
+    let items: Vec<usize> = (0..calls.len()).collect();
+    let body = body(calls, &items, first_id);
+    let methods: Vec<String> = calls.iter().map(|call| call.name.clone().into_owned()).collect();
+    let sent_at = chain.now();
+    let deadline = (sent_at + PATIENCE).min(plan.deadline);
+    let mut booking = Booking { chain: chain.clone(), backend, plan: *plan, sent_at, open: true };
+    tokio::spawn(async move {
+        let link = booking.chain.link(backend);
+        let until = booking.chain.instant(deadline);
+        let answer = link.upstream.post(body, until, None, upstream::Repeat::Safe).await;
+        let received = match &answer {
+            Ok(answer) => {
+                Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body }
+            }
+            Err(error) => Received::Failed(error.failure),
+        };
+        let sent: Vec<classify::Sent<'_>> = methods
+            .iter()
+            .zip(first_id..)
+            .map(|(method, id)| classify::Sent {
+                chain_id: Some(booking.chain.settings.chain_id),
+                vendor: link.vendor.as_deref(),
+                ..classify::Sent::new(id, method)
+            })
+            .collect();
+        let outcome = match &*sent {
+            [one] => classify::classify(one, &received, super::unix_time_s()).outcome,
+            several => classify::classify_batch(several, &received, super::unix_time_s())
+                .items
+                .into_iter()
+                .map(|verdict| verdict.outcome)
+                .max_by_key(|outcome| outcome.hurts_health)
+                .unwrap_or_else(|| Outcome::of(Class::Ok)),
+        };
+        booking.close(&outcome);
+    });
+}
+
+/// The fleet's account of a copy: closed with an outcome, or, when the task ends before, without one.
+struct Booking {
+    chain: Arc<Chain>,
+    backend: BackendIndex,
+    plan: Plan,
+    sent_at: Timestamp,
+    open: bool,
+}
+
+impl Booking {
+    fn close(&mut self, outcome: &Outcome) {
+        self.open = false;
+        let now = self.chain.now();
+        let took = now.since(self.sent_at);
+        let attempted = Attempted { backend: self.backend, need: self.plan.need, took };
+        self.chain.decide().fleet.copy_ended(now, attempted, outcome);
+    }
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        if self.open {
+            self.chain.decide().fleet.abandoned(self.backend, self.plan.need.class);
+        }
+    }
+}

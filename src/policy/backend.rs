@@ -1,0 +1,367 @@
+//! One backend as the policy knows it: what was configured, and what its answers taught.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ethereum::MethodClass;
+
+use super::admission::{Admission, Standing};
+use super::capacity::Capacity;
+use super::domain::DomainLabels;
+use super::health::Health;
+use super::latency::Latencies;
+use super::{Class, Outcome, Timestamp};
+
+/// No word of a backend keeps it out longer than this; then it is asked again.
+const COOL_DOWN_MAX: Duration = Duration::from_secs(3600);
+/// "Method not found" is believed this long: nodes are upgraded.
+const UNSUPPORTED_FOR: Duration = Duration::from_secs(600);
+/// Methods remembered as unsupported, per backend. Past it the oldest is forgotten.
+const UNSUPPORTED_MAX: usize = 64;
+/// One hard failure may be chance (a reset, one full queue); the second in a row is a pattern.
+const COOL_AFTER_CONSECUTIVE: u32 = 2;
+/// So is it here.
+const DOWN_AFTER: u32 = 2;
+/// A limit that names no time usually counts per second.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
+/// Past this share of failures a backend loses its place.
+const SUSPECT_ERROR_RATE: f64 = 0.4;
+/// As with this many failures in a row, whatever came before.
+const SUSPECT_CONSECUTIVE: u32 = 3;
+/// Calls under way that have been silent for this many times the slowest usual answer are in trouble.
+const SILENT_FACTOR: u32 = 2;
+/// Never earlier than this: a hedge has been sent by then.
+const SILENT_MIN: Duration = Duration::from_millis(400);
+/// Fewer samples than this make no quantile.
+const SAMPLES_MIN: u32 = 20;
+
+/// Backups serve only while no primary can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Serves in calm weather.
+    #[default]
+    Primary,
+    /// Serves when no primary can.
+    Backup,
+}
+
+/// What the operator says of a backend.
+#[derive(Clone, Debug)]
+pub struct BackendSpec {
+    /// Unique within the chain.
+    pub name: Arc<str>,
+    /// Primary or backup.
+    pub tier: Tier,
+    /// Takes transactions only, and where one exists transactions go nowhere else.
+    pub private: bool,
+    /// What it shares with others.
+    pub labels: DomainLabels,
+    /// A known limit, in calls a second.
+    pub limit_per_s: Option<f64>,
+}
+
+/// Whether a backend is known to serve the chain it is configured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Not asked yet, or it did not answer.
+    Unknown,
+    /// It said the right chain id, or cannot say one at all (transaction relays).
+    Confirmed,
+    /// It serves another chain. Never used, not even when everything else is down.
+    WrongChain,
+}
+
+/// Why and until when a backend is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Cooling {
+    /// When it may be asked again.
+    pub until: Timestamp,
+    /// What it said.
+    pub class: Class,
+    /// It named the time itself, or a limit did: asking earlier would only prolong it.
+    pub by_its_word: bool,
+}
+
+/// Experience with one backend in one class of methods.
+#[derive(Clone, Debug, Default)]
+pub struct Experience {
+    pub(super) health: Health,
+    pub(super) latencies: Latencies,
+    pub(super) admission: Admission,
+    in_flight: u32,
+    /// When it last answered, or began to work after having nothing to do.
+    active_at: Timestamp,
+}
+
+impl Experience {
+    /// Errors and expected latency.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Live quantiles.
+    pub fn latencies(&self) -> &Latencies {
+        &self.latencies
+    }
+
+    /// The latency that a share `q` of answers stays within, once there are enough to say.
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        self.latencies.quantile(q).filter(|_| self.latencies.samples() >= SAMPLES_MIN)
+    }
+
+    /// How far it takes part.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        self.admission.standing(now)
+    }
+
+    /// Whether calls are under way that have been silent for far too long.
+    pub fn is_silent(&self, now: Timestamp) -> bool {
+        let usual = self.quantile(0.99).unwrap_or_else(|| self.health.latency(now));
+        self.in_flight > 0 && now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN)
+    }
+
+    /// Whether its answers say that it fails.
+    pub fn is_suspect(&self, now: Timestamp) -> bool {
+        let error_rate = self.health.error_rate(now);
+        error_rate > SUSPECT_ERROR_RATE
+            || (self.health.consecutive_failures() >= SUSPECT_CONSECUTIVE
+                && error_rate > SUSPECT_ERROR_RATE / 2.0)
+    }
+
+    fn started(&mut self, now: Timestamp) {
+        if self.in_flight == 0 {
+            self.active_at = now;
+        }
+        self.in_flight += 1;
+    }
+
+    fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+}
+
+/// One backend: what was configured and what was learned.
+#[derive(Debug)]
+pub struct Backend {
+    pub(super) spec: BackendSpec,
+    pub(super) identity: Identity,
+    pub(super) cordoned: bool,
+    pub(super) experience: [Experience; MethodClass::COUNT],
+    pub(super) capacity: Capacity,
+    cooling: Option<Cooling>,
+    unsupported: Vec<(&'static str, Timestamp)>,
+    in_flight: u32,
+    attempts: u64,
+    failures: u64,
+    /// Over all classes, probes included: whether anybody is there at all.
+    failures_in_a_row: u32,
+    last_failure: Option<(Class, Timestamp)>,
+}
+
+impl Backend {
+    pub(super) fn new(spec: BackendSpec) -> Self {
+        Self {
+            capacity: Capacity::new(spec.limit_per_s),
+            spec,
+            identity: Identity::Unknown,
+            cordoned: false,
+            experience: Default::default(),
+            cooling: None,
+            unsupported: Vec::new(),
+            in_flight: 0,
+            attempts: 0,
+            failures: 0,
+            failures_in_a_row: 0,
+            last_failure: None,
+        }
+    }
+
+    /// What the operator said of it.
+    pub fn spec(&self) -> &BackendSpec {
+        &self.spec
+    }
+
+    /// Whether it serves the right chain.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Taken out by the operator.
+    pub fn is_cordoned(&self) -> bool {
+        self.cordoned
+    }
+
+    /// Experience with one class of methods.
+    pub fn experience(&self, class: MethodClass) -> &Experience {
+        &self.experience[class.index()]
+    }
+
+    /// The same, as far as errors and expected latency go.
+    pub fn health(&self, class: MethodClass) -> &Health {
+        &self.experience(class).health
+    }
+
+    /// What it can take.
+    pub fn capacity(&self) -> &Capacity {
+        &self.capacity
+    }
+
+    /// How much of what it can take is in use; 1 is all of it.
+    pub fn utilisation(&self, now: Timestamp) -> f64 {
+        self.capacity.utilisation(now, self.in_flight)
+    }
+
+    /// Why it is left alone, while it is.
+    pub fn cooling(&self, now: Timestamp) -> Option<Cooling> {
+        self.cooling.filter(|cooling| cooling.until > now)
+    }
+
+    /// Whether it has failed whatever was asked of it lately, probes included.
+    pub fn is_down(&self) -> bool {
+        self.failures_in_a_row >= DOWN_AFTER
+    }
+
+    /// Whether it could be asked now with some hope.
+    pub fn is_usable(&self, now: Timestamp) -> bool {
+        self.identity == Identity::Confirmed
+            && !self.cordoned
+            && !self.is_down()
+            && !self.cooling(now).is_some_and(|cooling| is_about_the_account(cooling.class))
+    }
+
+    /// Attempts under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Attempts and failures since the start.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.attempts, self.failures)
+    }
+
+    /// The latest failure that was its own fault.
+    pub fn last_failure(&self) -> Option<(Class, Timestamp)> {
+        self.last_failure
+    }
+
+    pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
+        method.is_some_and(|method| {
+            self.unsupported
+                .iter()
+                .any(|(known, since)| *known == method && now.since(*since) < UNSUPPORTED_FOR)
+        })
+    }
+
+    pub(super) fn started(&mut self, now: Timestamp, class: MethodClass) {
+        self.in_flight += 1;
+        self.attempts += 1;
+        self.capacity.sent(now);
+        self.experience[class.index()].started(now);
+    }
+
+    /// An attempt is over, whatever it came to.
+    pub(super) fn ended(&mut self, class: MethodClass) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.experience[class.index()].ended();
+    }
+
+    /// Books what an attempt came to. Whether that was good, bad or neither.
+    pub(super) fn learn(
+        &mut self,
+        now: Timestamp,
+        class: MethodClass,
+        method: Option<&'static str>,
+        took: Duration,
+        outcome: &Outcome,
+    ) -> Lesson {
+        let experience = &mut self.experience[class.index()];
+        experience.active_at = now;
+        let lesson = match outcome.class {
+            Class::RateLimited => {
+                self.capacity.refused(now);
+                Lesson::Nothing
+            }
+            Class::MethodUnsupported => {
+                if let Some(method) = method {
+                    self.unsupported.retain(|(known, _)| *known != method);
+                    if self.unsupported.len() == UNSUPPORTED_MAX {
+                        self.unsupported.remove(0);
+                    }
+                    self.unsupported.push((method, now));
+                }
+                Lesson::Nothing
+            }
+            Class::WrongChain => {
+                self.identity = Identity::WrongChain;
+                Lesson::Nothing
+            }
+            _ if outcome.hurts_health => {
+                experience.health.record_failure(now, took);
+                Lesson::Failed
+            }
+            _ => {
+                experience.health.record_success(now, took);
+                experience.latencies.record(now, took);
+                self.capacity.answered(took);
+                Lesson::Answered
+            }
+        };
+        let consecutive = experience.health.consecutive_failures();
+        self.note(now, outcome);
+        self.cool(now, outcome, consecutive);
+        lesson
+    }
+
+    /// An attempt was cancelled: it would have lasted at least so long.
+    pub(super) fn learn_lower_bound(&mut self, now: Timestamp, class: MethodClass, took: Duration) {
+        let experience = &mut self.experience[class.index()];
+        experience.health.record_cancelled(now, took);
+        if experience.latencies.quantile(0.5).is_some_and(|median| took > median) {
+            experience.latencies.record(now, took);
+        }
+    }
+
+    pub(super) fn note(&mut self, now: Timestamp, outcome: &Outcome) {
+        if outcome.hurts_health {
+            self.failures += 1;
+            self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+            self.last_failure = Some((outcome.class, now));
+        } else {
+            self.failures_in_a_row = 0;
+        }
+    }
+
+    pub(super) fn cool_after_probe(&mut self, now: Timestamp, outcome: &Outcome) {
+        let consecutive = self.failures_in_a_row;
+        self.cool(now, outcome, consecutive);
+    }
+
+    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) {
+        let by_its_word = outcome.retry_after.is_some();
+        let pause = match (outcome.retry_after, outcome.cool_down) {
+            (Some(named), _) => named,
+            // Accounts and limits do not change between two calls; a full queue may.
+            (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
+            (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,
+            _ if outcome.class == Class::RateLimited => RATE_LIMIT_PAUSE,
+            _ => return,
+        };
+        let until = now + pause.min(COOL_DOWN_MAX);
+        if self.cooling.is_none_or(|cooling| cooling.until < until) {
+            self.cooling = Some(Cooling { until, class: outcome.class, by_its_word });
+        }
+    }
+}
+
+/// What an attempt says of a backend's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lesson {
+    Answered,
+    Failed,
+    /// A limit, a missing method: neither well nor ill.
+    Nothing,
+}
+
+pub(super) fn is_about_the_account(class: Class) -> bool {
+    matches!(class, Class::QuotaExhausted | Class::Unauthorized | Class::GeoBlocked | Class::WrongChain)
+}
