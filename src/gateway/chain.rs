@@ -23,6 +23,8 @@ use super::link::Link;
 pub(super) struct Chain {
     pub(super) settings: config::Chain,
     pub(super) routing: config::Routing,
+    /// Backends that a transaction is sent to.
+    pub(super) fanout: usize,
     pub(super) links: Vec<Link>,
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
@@ -41,7 +43,12 @@ pub(super) struct Decider {
 }
 
 impl Chain {
-    pub(super) fn new(settings: config::Chain, routing: config::Routing, links: Vec<Link>) -> Self {
+    pub(super) fn new(
+        settings: config::Chain,
+        routing: config::Routing,
+        fanout: usize,
+        links: Vec<Link>,
+    ) -> Self {
         let mut fleet = Fleet::new(settings.backends.iter().map(spec).collect());
         for (at, backend) in settings.backends.iter().enumerate() {
             if backend.cordoned
@@ -55,6 +62,7 @@ impl Chain {
         Self {
             settings,
             routing,
+            fanout,
             links,
             filters: Filters::default(),
             accepted: Accepted::default(),

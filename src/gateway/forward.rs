@@ -12,10 +12,10 @@ use tokio::time::sleep_until;
 use crate::policy::classify::Verdict;
 use crate::policy::{BackendIndex, Class, Event, Flight, Outcome, Plan, Step};
 
+use super::aside::send_aside;
 use super::attempt::{Ended, Order, attempt};
 use super::call::Call;
 use super::chain::Chain;
-use super::copy::send_copy;
 
 /// What became of one call.
 pub(super) struct Landed {
@@ -36,7 +36,7 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
         let wake = match step {
             Step::Send { backend, wake, copy_to } => {
                 if let Some(copy_to) = copy_to {
-                    send_copy(chain, calls, copy_to, &plan);
+                    send_aside(chain, calls, copy_to, plan.need);
                 }
                 let items = board.open();
                 board.asked(&items);

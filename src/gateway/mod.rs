@@ -4,10 +4,10 @@
 
 mod accepted;
 mod admit;
+mod aside;
 mod attempt;
 mod call;
 mod chain;
-mod copy;
 mod examine;
 mod filters;
 mod forward;
@@ -104,7 +104,12 @@ impl Gateway {
             .iter()
             .map(|settings| {
                 let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
-                Arc::new(Chain::new(settings.clone(), config.routing.clone(), links))
+                Arc::new(Chain::new(
+                    settings.clone(),
+                    config.routing.clone(),
+                    config.transactions.fanout,
+                    links,
+                ))
             })
             .collect();
         for (at, chain) in chains.iter().enumerate() {

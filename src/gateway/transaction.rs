@@ -1,4 +1,5 @@
-//! Publishing a signed transaction: the same bytes to one backend after another until one takes them.
+//! Publishing a signed transaction: the same bytes to one backend after another until one takes them, then to
+//! further ones behind the client's back.
 //!
 //! Resending a signed transaction is harmless, what it teaches is not: after a lost answer the next
 //! backend may say "already known" or, once it is mined, "nonce too low", and both mean success. Whether
@@ -14,11 +15,12 @@ use serde_json::value::RawValue;
 
 use crate::ethereum::Method;
 use crate::jsonrpc::reply::Payload;
-use crate::policy::{Class, Repeat};
+use crate::policy::{Backend, BackendIndex, Class, Need, Repeat};
 
+use super::aside::send_aside;
 use super::attempt::{Order, attempt};
 use super::call::{Answered, Call, Said};
-use super::chain::Chain;
+use super::chain::{Chain, Decider};
 use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
 
@@ -45,12 +47,34 @@ pub(super) async fn submit(chain: &Arc<Chain>, call: Call<'_>, transaction_hash:
         Some(outcome) => outcome.retry_elsewhere && outcome.tells() < NODES_WORD,
     };
     let attempts = landed.attempts;
+    if let Some((verdict, taken)) = &landed.said
+        && matches!(verdict.outcome.class, Class::Ok | Class::TxAlreadyKnown)
+    {
+        spread(chain, &call, plan.need, *taken);
+    }
     let answered = super::told(chain, &call, landed);
     if in_doubt && call.method.name == "eth_sendRawTransaction" && is_known(chain, transaction_hash).await {
         let said = Said::Result(hash_result(transaction_hash));
         return Answered { said, trail: Trail { source: Source::Backend, attempts, ..answered.trail } };
     }
     answered
+}
+
+/// One backend has it: the same bytes go to further ones, in other failure domains first, so that the loss of
+/// the first does not lose the transaction. Nobody waits for them.
+fn spread(chain: &Arc<Chain>, call: &Call<'_>, need: Need, taken: BackendIndex) {
+    if call.method.name != "eth_sendRawTransaction" {
+        return;
+    }
+    let now = chain.now();
+    let further = {
+        let mut decider = chain.decide();
+        let Decider { fleet, rng } = &mut *decider;
+        fleet.spread_to(now, &need, taken, chain.fanout.saturating_sub(1), rng)
+    };
+    for backend in further {
+        send_aside(chain, std::slice::from_ref(call), backend, need);
+    }
 }
 
 /// The hash as a JSON string.
@@ -74,7 +98,13 @@ async fn is_known(chain: &Chain, hash: B256) -> bool {
     let readers: Vec<_> = {
         let decider = chain.decide();
         let fleet = &decider.fleet;
-        fleet.iter().filter(|(_, backend)| fleet.answers_reads(backend)).map(|(index, _)| index).collect()
+        // Where transactions are private, so is the question for one.
+        let private = fleet.iter().any(|(_, backend)| backend.spec().private);
+        let may_be_asked = |backend: &Backend| match private {
+            true => backend.spec().private && !backend.is_cordoned(),
+            false => fleet.answers_reads(backend),
+        };
+        fleet.iter().filter(|(_, backend)| may_be_asked(backend)).map(|(index, _)| index).collect()
     };
     let mut asked: FuturesUnordered<_> = readers
         .into_iter()

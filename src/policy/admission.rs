@@ -222,7 +222,7 @@ mod tests {
         let mut served = 0.0;
         admission.eject(at(0));
         for ms in (0..120_000u64).step_by(10) {
-            let is_well = (ms / 5_000) % 2 == 1;
+            let is_well = !(ms / 5_000).is_multiple_of(2);
             let answered = |admission: &mut Admission| match is_well {
                 true => admission.succeeded(at(ms), true),
                 false => admission.failed(at(ms)),

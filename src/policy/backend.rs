@@ -26,8 +26,11 @@ const DOWN_AFTER: u32 = 2;
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
 /// Past this share of failures a backend loses its place.
 const SUSPECT_ERROR_RATE: f64 = 0.4;
-/// As with this many failures in a row, whatever came before.
+/// As with this many failures in a row, however many answers came before: at an error rate of 5 %, which would
+/// be a bad backend, that happens by chance once in 8000 calls.
 const SUSPECT_CONSECUTIVE: u32 = 3;
+/// A run of failures says something for this long.
+const SUSPECT_FOR: Duration = Duration::from_secs(10);
 /// Calls under way that have been silent for this many times the slowest usual answer are in trouble.
 const SILENT_FACTOR: u32 = 2;
 /// Never earlier than this: a hedge has been sent by then.
@@ -122,10 +125,9 @@ impl Experience {
 
     /// Whether its answers say that it fails.
     pub fn is_suspect(&self, now: Timestamp) -> bool {
-        let error_rate = self.health.error_rate(now);
-        error_rate > SUSPECT_ERROR_RATE
-            || (self.health.consecutive_failures() >= SUSPECT_CONSECUTIVE
-                && error_rate > SUSPECT_ERROR_RATE / 2.0)
+        let failed_lately = now.since(self.health.measured_at()) < SUSPECT_FOR;
+        self.health.error_rate(now) > SUSPECT_ERROR_RATE
+            || (failed_lately && self.health.consecutive_failures() >= SUSPECT_CONSECUTIVE)
     }
 
     fn started(&mut self, now: Timestamp) {

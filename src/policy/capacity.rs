@@ -95,7 +95,7 @@ impl Capacity {
     pub fn limit_per_s(&self, now: Timestamp) -> Option<f64> {
         let learned = self.learned.and_then(|(rate, at)| {
             let age = now.since(at);
-            (age < LEARNED_FOR).then(|| rate * (1.0 + INCREASE_PER_S * age.as_secs_f64()))
+            (age < LEARNED_FOR).then_some(rate * (1.0 + INCREASE_PER_S * age.as_secs_f64()))
         });
         match (self.configured_per_s, learned) {
             (Some(configured), Some(learned)) => Some(configured.min(learned)),

@@ -171,14 +171,15 @@ impl Fleet {
                 self.suspicion.answered(now, index);
                 let keeps_up = self.keeps_up(now, index, need.class, took);
                 let alone = !self.has_admitted_peer(now, index, need.class);
-                let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
-                let before = admission.standing(now);
+                let experience = &mut self.backends[index.get()].experience[need.class.index()];
+                let before = experience.admission.standing(now);
                 match alone {
                     // Nobody is better off: whoever answers serves.
-                    true => admission.admit(),
-                    false => admission.succeeded(now, keeps_up),
+                    true => experience.admission.admit(),
+                    false => experience.admission.succeeded(now, keeps_up),
                 }
-                if before != Standing::Admitted && admission.standing(now) == Standing::Admitted {
+                if before != Standing::Admitted && experience.admission.standing(now) == Standing::Admitted {
+                    experience.health.forgive();
                     self.notes.write(now, index, Change::Readmitted);
                 }
             }
@@ -198,8 +199,9 @@ impl Fleet {
         backend.learn_lower_bound(now, attempted.need.class, attempted.took);
     }
 
-    /// A copy of a request came to an outcome, see [`Step::Send`](super::Step::Send).
-    pub fn copy_ended(&mut self, now: Timestamp, attempted: Attempted, outcome: &Outcome) {
+    /// A call that no client waits for came to an outcome: a copy, see [`Step::Send`](super::Step::Send), or a
+    /// transaction on its way to further backends, see [`Self::spread_to`].
+    pub fn aside_ended(&mut self, now: Timestamp, attempted: Attempted, outcome: &Outcome) {
         self.finished(now, attempted, outcome);
     }
 

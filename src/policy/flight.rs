@@ -67,7 +67,7 @@ pub enum Step {
         /// When to come back if nothing has happened.
         wake: Timestamp,
         /// Send a copy there too, whose answer nobody waits for: it proves or disproves that this backend is
-        /// well again. Report it to [`Fleet::copy_ended`].
+        /// well again. Report it to [`Fleet::aside_ended`].
         copy_to: Option<BackendIndex>,
     },
     /// Nothing but waiting until then.
@@ -491,7 +491,17 @@ mod tests {
         fleet: &mut Fleet,
         ms: std::ops::Range<u64>,
         every_ms: u64,
+        answer: impl FnMut(&str, u64) -> Class,
+    ) -> (Vec<String>, usize) {
+        traffic_seen(fleet, ms, every_ms, answer, |_| {})
+    }
+
+    fn traffic_seen(
+        fleet: &mut Fleet,
+        ms: std::ops::Range<u64>,
+        every_ms: u64,
         mut answer: impl FnMut(&str, u64) -> Class,
+        mut ended: impl FnMut(Step),
     ) -> (Vec<String>, usize) {
         let (mut firsts, mut attempts, mut rng) = (Vec::new(), 0, SmallRng::seed_from_u64(ms.start));
         for start in ms.step_by(every_ms as usize) {
@@ -509,12 +519,13 @@ mod tests {
                     let outcome = outcome(answer(&fleet.backend(copied).spec().name.clone(), now_ms));
                     let attempted =
                         Attempted { backend: copied, need: NEED, took: Duration::from_millis(10) };
-                    fleet.copy_ended(at(now_ms), attempted, &outcome);
+                    fleet.aside_ended(at(now_ms), attempted, &outcome);
                 }
                 let outcome = outcome(answer(&fleet.backend(backend).spec().name.clone(), now_ms));
                 let event = Event::Ended { backend, outcome: &outcome, sent: true };
                 step = flight.on(at(now_ms), event, fleet, &mut rng);
             }
+            ended(step);
         }
         (firsts, attempts)
     }
@@ -573,6 +584,19 @@ mod tests {
     }
 
     #[test]
+    fn one_cloud_after_the_other_may_fail_and_no_request_does() {
+        let mut fleet = three_clouds();
+        let victims = ["a", "g", "a2", "m", "g", "a"];
+        for (n, victim) in (0u64..).zip(victims.iter().cycle().take(60)) {
+            let (from, to) = (n * 700, (n + 1) * 700);
+            let failing = |name: &str, _| if name == *victim { Class::ConnectionError } else { Class::Ok };
+            let mut failed = 0;
+            traffic_seen(&mut fleet, from..to, 5, failing, |end| failed += u32::from(end == Step::GiveUp));
+            assert_eq!(failed, 0, "while {victim} fails from {from} ms");
+        }
+    }
+
+    #[test]
     fn a_gray_failure_loses_half_its_share_within_five_seconds() {
         let mut fleet = three_clouds();
         traffic(&mut fleet, 0..5_000, 10, |_, _| Class::Ok);
@@ -608,7 +632,7 @@ mod tests {
     fn h9_who_flaps_every_five_seconds_pulls_back_no_traffic() {
         let mut fleet = three_clouds();
         let flapping = |name: &str, ms: u64| {
-            if name == "a" && (ms / 5_000) % 2 == 0 { Class::ConnectionError } else { Class::Ok }
+            if name == "a" && (ms / 5_000).is_multiple_of(2) { Class::ConnectionError } else { Class::Ok }
         };
         traffic(&mut fleet, 0..20_000, 10, flapping);
         let (firsts, attempts) = traffic(&mut fleet, 20_000..80_000, 10, flapping);

@@ -12,6 +12,9 @@ use super::Timestamp;
 /// Half of the evidence on errors is forgotten in this time: long enough to remember an outage's
 /// start, short enough to readmit within a minute.
 const ERROR_HALF_LIFE: Duration = Duration::from_secs(15);
+/// However many calls were made, the estimate stands on about so many of them: a busy backend that turns bad
+/// shows it within as many calls, not within half a minute.
+const EVIDENCE_MAX: f64 = 60.0;
 /// The latency average's time constant on the way down.
 const LATENCY_TAU: Duration = Duration::from_secs(10);
 /// Prior: one failure in twenty attempts, worth five attempts. One failure of a fresh backend then
@@ -53,6 +56,12 @@ impl Health {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         self.observe_failure(took.max(FAILURE_LATENCY));
         self.at = now;
+    }
+
+    /// It has proven itself: what it failed at before no longer counts.
+    pub fn forgive(&mut self) {
+        self.failures = 0.0;
+        self.consecutive_failures = 0;
     }
 
     /// An attempt was cancelled after `took`: it would have lasted at least that long.
@@ -105,6 +114,7 @@ impl Health {
 
     fn fade(&mut self, now: Timestamp) {
         let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        let kept = kept * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
         self.failures *= kept;
         self.successes *= kept;
     }

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 const WINDOW_SAMPLES: u32 = 500;
 
 /// Counts of recent latencies.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Latencies {
     young: Window,
     old: Window,
@@ -36,12 +36,6 @@ struct Window {
 impl Default for Window {
     fn default() -> Self {
         Self { counts: [0; BUCKETS], samples: 0, since: Timestamp::ZERO }
-    }
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Self { young: Window::default(), old: Window::default() }
     }
 }
 

@@ -117,6 +117,30 @@ impl Fleet {
             .unwrap_or(Class::ConnectionError)
     }
 
+    /// Further backends for a transaction that `taken` has accepted, up to `count`, each as far as possible from
+    /// those before it. They are booked as started.
+    pub fn spread_to(
+        &mut self,
+        now: Timestamp,
+        need: &Need,
+        taken: BackendIndex,
+        count: usize,
+        rng: &mut impl Rng,
+    ) -> Vec<BackendIndex> {
+        let doubts = self.doubts(now, need.class, rng);
+        let mut tried = BackendSet::default();
+        tried.insert(taken);
+        let mut further = Vec::new();
+        while further.len() < count
+            && let Some(next) = self.best(now, need, tried, doubts.all())
+        {
+            tried.insert(next);
+            self.started(now, next, need.class);
+            further.push(next);
+        }
+        further
+    }
+
     /// Somebody whose fitness is to be proven by a copy of this request.
     pub(super) fn wants_copy(
         &mut self,
@@ -260,6 +284,7 @@ impl Fleet {
     ) -> Order {
         Order {
             doubtful: doubtful.contains(index),
+            failing: doubtful.contains(index) && self.suspicion.is_failing(now, index),
             tier: backend.spec().tier,
             overlap: tried.iter().map(|other| self.overlap(now, index, other)).sum(),
             unknown: backend.identity() == Identity::Unknown,
@@ -350,6 +375,8 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
 #[derive(Debug)]
 struct Order {
     doubtful: bool,
+    /// Of those in doubt, who answered last time is better than who failed.
+    failing: bool,
     tier: Tier,
     overlap: u32,
     unknown: bool,
@@ -360,6 +387,7 @@ impl Order {
     fn compare(&self, other: &Self) -> Ordering {
         self.doubtful
             .cmp(&other.doubtful)
+            .then(self.failing.cmp(&other.failing))
             .then(self.tier.cmp(&other.tier))
             .then(self.overlap.cmp(&other.overlap))
             .then(self.unknown.cmp(&other.unknown))

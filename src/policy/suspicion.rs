@@ -107,6 +107,11 @@ impl Suspicion {
         self.members[backend.get()].failing.map(|(began, _)| began)
     }
 
+    /// Whether its latest word was a hard failure, not long ago.
+    pub fn is_failing(&self, now: Timestamp, backend: BackendIndex) -> bool {
+        self.members[backend.get()].failing.is_some_and(|(_, latest)| now.since(latest) < FRESH)
+    }
+
     /// Backends whose latest word was a hard failure, not long ago.
     pub fn failing(&self, now: Timestamp) -> BackendSet {
         let mut failing = BackendSet::default();

@@ -16,9 +16,8 @@ use super::quantity::{parse_duration, parse_size};
 use super::settings::Config;
 
 /// Keys that are read and checked, and take effect in a later version.
-const LATER: [&str; 8] = [
+const LATER: [&str; 7] = [
     "transactions.journal",
-    "transactions.fanout",
     "transactions.when_unreachable",
     "cache.memory",
     "cache.disk",

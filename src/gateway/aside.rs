@@ -1,11 +1,11 @@
-//! Copies of clients' requests to backends on their way back: real methods prove that a backend is well, and
-//! no client waits for the proof.
+//! Calls that no client waits for, in tasks of their own: copies of requests that prove whether a backend is
+//! well again, and transactions on their way to further backends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::classify::{self, Received};
-use crate::policy::{Attempted, BackendIndex, Class, Outcome, Plan, Timestamp};
+use crate::policy::{Attempted, BackendIndex, Class, Need, Outcome, Timestamp};
 use crate::upstream;
 
 use super::attempt::body;
@@ -15,19 +15,20 @@ use super::chain::Chain;
 /// A copy that has no answer by then has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends the calls to `backend` as well, in a task of its own.
-pub(super) fn send_copy(chain: &Arc<Chain>, calls: &[Call<'_>], backend: BackendIndex, plan: &Plan) {
+/// Sends the calls to `backend` as well. The fleet has booked the attempt as started.
+pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: BackendIndex, need: Need) {
     let first_id = chain.ids(calls.len());
     let items: Vec<usize> = (0..calls.len()).collect();
     let body = body(calls, &items, first_id);
     let methods: Vec<String> = calls.iter().map(|call| call.name.clone().into_owned()).collect();
     let sent_at = chain.now();
-    let deadline = (sent_at + PATIENCE).min(plan.deadline);
-    let mut booking = Booking { chain: chain.clone(), backend, plan: *plan, sent_at, open: true };
+    let deadline = sent_at + PATIENCE;
+    let repeat = if need.submits { upstream::Repeat::OnlyUnsent } else { upstream::Repeat::Safe };
+    let mut booking = Booking { chain: chain.clone(), backend, need, sent_at, open: true };
     tokio::spawn(async move {
         let link = booking.chain.link(backend);
         let until = booking.chain.instant(deadline);
-        let answer = link.upstream.post(body, until, None, upstream::Repeat::Safe).await;
+        let answer = link.upstream.post(body, until, None, repeat).await;
         let received = match &answer {
             Ok(answer) => {
                 Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body }
@@ -56,11 +57,11 @@ pub(super) fn send_copy(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backend
     });
 }
 
-/// The fleet's account of a copy: closed with an outcome, or, when the task ends before, without one.
+/// The fleet's account of such a call: closed with an outcome, or, when the task ends before, without one.
 struct Booking {
     chain: Arc<Chain>,
     backend: BackendIndex,
-    plan: Plan,
+    need: Need,
     sent_at: Timestamp,
     open: bool,
 }
@@ -70,15 +71,15 @@ impl Booking {
         self.open = false;
         let now = self.chain.now();
         let took = now.since(self.sent_at);
-        let attempted = Attempted { backend: self.backend, need: self.plan.need, took };
-        self.chain.decide().fleet.copy_ended(now, attempted, outcome);
+        let attempted = Attempted { backend: self.backend, need: self.need, took };
+        self.chain.decide().fleet.aside_ended(now, attempted, outcome);
     }
 }
 
 impl Drop for Booking {
     fn drop(&mut self) {
         if self.open {
-            self.chain.decide().fleet.abandoned(self.backend, self.plan.need.class);
+            self.chain.decide().fleet.abandoned(self.backend, self.need.class);
         }
     }
 }
