@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::config;
 use crate::ethereum::{Method, MethodKind};
 use crate::policy::{
-    BackendIndex, BackendSpec, DomainKind, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier, Timestamp,
+    BackendIndex, BackendSpec, Change, DomainKind, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier,
+    Timestamp,
 };
 
 use super::accepted::Accepted;
@@ -33,6 +34,7 @@ pub(super) struct Chain {
     next_id: AtomicU64,
     wanted: tokio::sync::Notify,
     used_at_ms: AtomicU64,
+    changes_told: AtomicU64,
 }
 
 /// The policy's state and the generator it draws from, behind one lock that is held for microseconds.
@@ -71,6 +73,7 @@ impl Chain {
             next_id: AtomicU64::new(1),
             wanted: tokio::sync::Notify::new(),
             used_at_ms: AtomicU64::new(0),
+            changes_told: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +90,36 @@ impl Chain {
     /// The policy's state. A panic while it was held leaves counters, not broken invariants.
     pub(super) fn decide(&self) -> MutexGuard<'_, Decider> {
         self.decider.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what changed since the last time. `written` is how many changes there are by now.
+    pub(super) fn tell_changes(&self, written: u64) {
+        // Nearly always nothing: one load, and no lock.
+        let told = self.changes_told.load(Ordering::Relaxed);
+        if written <= told
+            || self
+                .changes_told
+                .compare_exchange(told, written, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        let news: Vec<_> = {
+            let decider = self.decide();
+            let fresh = usize::try_from(written - told).unwrap_or(usize::MAX);
+            let mut latest: Vec<_> = decider.fleet.notes().iter().rev().take(fresh).copied().collect();
+            latest.reverse();
+            latest
+        };
+        for note in news {
+            let backend = &self.link(note.backend).name;
+            let what = super::status::in_words(self, &note);
+            let chain = &self.settings.name;
+            match note.change {
+                Change::Ejected { .. } | Change::Condemned => tracing::warn!(%chain, %backend, "{what}"),
+                _ => tracing::info!(%chain, %backend, "{what}"),
+            }
+        }
     }
 
     pub(super) fn link(&self, index: BackendIndex) -> &Link {

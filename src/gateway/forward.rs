@@ -82,7 +82,11 @@ impl Course<'_> {
         let now = self.chain.now();
         let mut decider = self.chain.decide();
         let super::chain::Decider { fleet, rng } = &mut *decider;
-        self.flight.on(now, event, fleet, rng)
+        let step = self.flight.on(now, event, fleet, rng);
+        let news = fleet.notes().written();
+        drop(decider);
+        self.chain.tell_changes(news);
+        step
     }
 }
 

@@ -47,7 +47,7 @@ use link::Link;
 
 pub use examine::Examination;
 pub use packet::{Packet, Reply, Source, Trail};
-pub use status::{BackendStatus, ChainStatus, DomainStatus, HealthStatus, Status};
+pub use status::{BackendStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
 
 /// Why a gateway cannot be made.
 #[derive(Debug, thiserror::Error)]

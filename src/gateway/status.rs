@@ -6,9 +6,12 @@ use serde::Serialize;
 
 use crate::config;
 use crate::ethereum::MethodClass;
-use crate::policy::{Backend, Identity, Tier, Timestamp};
+use crate::policy::{Backend, BackendIndex, Change, Identity, Note, Standing, Tier, Timestamp};
 
 use super::chain::Chain;
+
+/// Changes shown; the fleet keeps more.
+const CHANGES_MAX: usize = 50;
 
 /// Everything a gateway says of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -34,10 +37,25 @@ pub struct ChainStatus {
     pub ready: bool,
     /// Highest block number that any backend named.
     pub head: Option<u64>,
+    /// The backend that serves in calm weather.
+    pub favourite: Option<String>,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
     pub backends: Vec<BackendStatus>,
+    /// What changed lately and why, the latest first.
+    pub changes: Vec<ChangeStatus>,
+}
+
+/// Something that changed how requests are routed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangeStatus {
+    /// How long ago, in seconds.
+    pub seconds_ago: f64,
+    /// Whom it concerns.
+    pub backend: String,
+    /// What happened, in a sentence.
+    pub what: String,
 }
 
 /// How far the backends of a chain fail apart.
@@ -45,6 +63,8 @@ pub struct ChainStatus {
 pub struct DomainStatus {
     /// The most backends of which no two share anything that fails as one.
     pub independent: usize,
+    /// Domains that fail as a whole at this moment.
+    pub failing: Vec<String>,
     /// What is wrong with it, one sentence each; empty where no single domain takes everything down.
     pub findings: Vec<String>,
     /// Backends by domain, as `cloud:aws`.
@@ -90,6 +110,9 @@ pub struct HealthStatus {
     pub error_rate: f64,
     /// Expected latency of a call, in milliseconds.
     pub latency_ms: f64,
+    /// Live quantiles of answers, in milliseconds: half of them, nineteen of twenty, all but one of a hundred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantiles_ms: Option<[f64; 3]>,
 }
 
 impl ChainStatus {
@@ -102,7 +125,7 @@ impl ChainStatus {
             .zip(&chain.settings.backends)
             .map(|((index, backend), settings)| {
                 let link = chain.link(index);
-                let (state, reason) = state(now, backend);
+                let (state, reason) = state(now, backend, decider.fleet.is_condemned(index));
                 let (attempts, failures) = backend.totals();
                 BackendStatus {
                     name: link.name.to_string(),
@@ -124,21 +147,38 @@ impl ChainStatus {
                 }
             })
             .collect();
-        let ready = decider.fleet.iter().any(|(_, backend)| backend.is_usable(now));
+        let fleet = &decider.fleet;
+        let ready = fleet.iter().any(|(_, backend)| backend.is_usable(now));
+        let name = |index: BackendIndex| chain.link(index).name.to_string();
+        let favourite = fleet.favourite().map(|(index, _)| name(index));
+        let failing = fleet.suspicion().condemned_domains(now).into_iter().map(str::to_owned).collect();
+        let changes = fleet
+            .notes()
+            .iter()
+            .rev()
+            .take(CHANGES_MAX)
+            .map(|note| ChangeStatus {
+                seconds_ago: round(now.since(note.at).as_secs_f64()),
+                backend: name(note.backend),
+                what: in_words(chain, note),
+            })
+            .collect();
         drop(decider);
         Self {
             name: chain.settings.name.clone(),
             chain_id: chain.settings.chain_id,
             ready,
             head: backends.iter().filter(|b| b.state != "wrong chain").filter_map(|b| b.head).max(),
-            domains: DomainStatus::of(&chain.settings),
+            favourite,
+            domains: DomainStatus::of(&chain.settings, failing),
             backends,
+            changes,
         }
     }
 }
 
 impl DomainStatus {
-    fn of(chain: &config::Chain) -> Self {
+    fn of(chain: &config::Chain, failing: Vec<String>) -> Self {
         let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for backend in &chain.backends {
             for domain in domains(backend) {
@@ -146,7 +186,7 @@ impl DomainStatus {
             }
         }
         let diversity = config::diversity(chain);
-        Self { independent: diversity.independent, findings: diversity.findings, members }
+        Self { independent: diversity.independent, failing, findings: diversity.findings, members }
     }
 }
 
@@ -154,7 +194,7 @@ fn domains(backend: &config::Backend) -> Vec<String> {
     backend.domains().into_iter().map(|(kind, name)| format!("{kind}:{name}")).collect()
 }
 
-fn state(now: Timestamp, backend: &Backend) -> (&'static str, Option<String>) {
+fn state(now: Timestamp, backend: &Backend, condemned: bool) -> (&'static str, Option<String>) {
     let last = || {
         backend
             .last_failure()
@@ -176,11 +216,61 @@ fn state(now: Timestamp, backend: &Backend) -> (&'static str, Option<String>) {
     if backend.identity() == Identity::Unknown {
         return ("unknown", last().or_else(|| Some("it has not been asked yet".to_owned())));
     }
+    if condemned {
+        let why = "other backends of its failure domain fail, and it has not answered since";
+        return ("doubted", Some(why.to_owned()));
+    }
+    for class in MethodClass::ALL {
+        match backend.experience(class).standing(now) {
+            Standing::Admitted => {}
+            Standing::Out | Standing::Shadowed => {
+                let proving = format!("failed at {} calls; copies of requests prove it first", class.name());
+                return (
+                    "ejected",
+                    Some(last().map_or(proving.clone(), |last| format!("{proving}; {last}"))),
+                );
+            }
+            Standing::Returning { share } => {
+                let percent = share * 100.0;
+                return (
+                    "returning",
+                    Some(format!("with {percent:.0} % of its share of {} calls", class.name())),
+                );
+            }
+        }
+    }
     ("ok", None)
 }
 
+/// A change as a sentence about the backend.
+pub(super) fn in_words(chain: &Chain, note: &Note) -> String {
+    match note.change {
+        Change::Ejected { class, failures_in_a_row, error_rate } => format!(
+            "lost its place for {} calls: {failures_in_a_row} failures in a row, {:.0} % of the latest calls failed",
+            class.name(),
+            error_rate * 100.0
+        ),
+        Change::Condemned => "lost its place because its failure domain fails".to_owned(),
+        Change::Cleared => "is no longer held responsible for its failure domain".to_owned(),
+        Change::Readmitted { class } => format!("takes part in {} calls in full again", class.name()),
+        Change::Favoured { instead_of: None } => "serves from now on".to_owned(),
+        Change::Favoured { instead_of: Some(before) } => {
+            format!("serves from now on instead of {}", chain.link(before).name)
+        }
+    }
+}
+
+fn quantiles_ms(backend: &Backend, class: MethodClass) -> Option<[f64; 3]> {
+    let experience = backend.experience(class);
+    let ms = |q| experience.quantile(q).map(|latency| round(latency.as_secs_f64() * 1000.0));
+    Some([ms(0.5)?, ms(0.95)?, ms(0.99)?])
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 fn health(now: Timestamp, backend: &Backend) -> BTreeMap<&'static str, HealthStatus> {
-    let round = |value: f64| (value * 1000.0).round() / 1000.0;
     MethodClass::ALL
         .into_iter()
         .filter(|class| backend.health(*class).is_known())
@@ -189,6 +279,7 @@ fn health(now: Timestamp, backend: &Backend) -> BTreeMap<&'static str, HealthSta
             let status = HealthStatus {
                 error_rate: round(health.error_rate(now)),
                 latency_ms: round(health.latency(now).as_secs_f64() * 1000.0),
+                quantiles_ms: quantiles_ms(backend, class),
             };
             (class.name(), status)
         })

@@ -118,6 +118,11 @@ impl Fleet {
         &self.suspicion
     }
 
+    /// Whether it lies in a domain that fails as a whole.
+    pub fn is_condemned(&self, index: BackendIndex) -> bool {
+        self.condemned.contains(index)
+    }
+
     /// What changed lately, and why.
     pub fn notes(&self) -> &Notes {
         &self.notes
@@ -180,7 +185,7 @@ impl Fleet {
                 }
                 if before != Standing::Admitted && experience.admission.standing(now) == Standing::Admitted {
                     experience.health.forgive();
-                    self.notes.write(now, index, Change::Readmitted);
+                    self.notes.write(now, index, Change::Readmitted { class: need.class });
                 }
             }
             Lesson::Failed => {
@@ -227,7 +232,7 @@ impl Fleet {
         let (failures_in_a_row, error_rate) =
             (experience.health.consecutive_failures(), experience.health.error_rate(now));
         self.backends[index.get()].experience[class.index()].admission.eject(now);
-        self.notes.write(now, index, Change::Ejected { failures_in_a_row, error_rate });
+        self.notes.write(now, index, Change::Ejected { class, failures_in_a_row, error_rate });
     }
 
     /// Whether somebody else could serve the class: takes part, and does not fail just now.

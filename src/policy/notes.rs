@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::ethereum::MethodClass;
+
 use super::Timestamp;
 use super::set::BackendIndex;
 
@@ -14,6 +16,8 @@ const KEPT: usize = 256;
 pub enum Change {
     /// Lost its place: it failed too often, or was silent.
     Ejected {
+        /// For which methods.
+        class: MethodClass,
         /// Failures in a row at that moment.
         failures_in_a_row: u32,
         /// Its estimated share of failures, 0 to 1.
@@ -24,7 +28,10 @@ pub enum Change {
     /// Is no longer held responsible for its domain.
     Cleared,
     /// Takes part in full again.
-    Readmitted,
+    Readmitted {
+        /// For which methods.
+        class: MethodClass,
+    },
     /// Became the backend that serves in calm weather.
     Favoured {
         /// Who was it before.
