@@ -1,0 +1,97 @@
+//! The pieces that every request passes: envelope, verdict, decision.
+//!
+//!     cargo bench --bench micro
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use http::HeaderMap;
+use outrigger::ethereum::MethodClass;
+use outrigger::jsonrpc::{Limits, parse};
+use outrigger::policy::classify::{Received, Sent, classify};
+use outrigger::policy::{
+    BackendSpec, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan, Repeat, Step,
+    Tier, Timestamp,
+};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":4711,"method":"eth_call","params":[{"to":"0xdac17f958d2ee523a2206206994597c13d831ec7","data":"0x70a08231000000000000000000000000d8da6bf26964af9d7eed9e03e53415d37aa96045"},"latest"]}"#;
+
+fn envelopes(c: &mut Criterion) {
+    let limits = Limits { batch_items_max: 1000 };
+    let batch = format!("[{}]", [CALL; 100].join(","));
+    c.bench_function("envelope, single", |b| b.iter(|| parse(black_box(CALL.as_bytes()), &limits)));
+    c.bench_function("envelope, batch of 100", |b| b.iter(|| parse(black_box(batch.as_bytes()), &limits)));
+}
+
+fn verdicts(c: &mut Criterion) {
+    let headers = HeaderMap::new();
+    let mut group = c.benchmark_group("classify");
+    let small = br#"{"jsonrpc":"2.0","id":7,"result":"0x10"}"#.to_vec();
+    let logs = format!(r#"{{"jsonrpc":"2.0","id":7,"result":"0x{}"}}"#, "1".repeat(1_000_000)).into_bytes();
+    let limited = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32005,"message":"daily request count exceeded, request rate limited"}}"#.to_vec();
+    for (name, body) in [("small result", small), ("1 MB result", logs), ("rate limit", limited)] {
+        let body = Bytes::from(body);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let received = Received::Answer { status: 200, headers: &headers, body: black_box(&body) };
+                classify(&Sent::new(7, "eth_call"), &received, 0)
+            });
+        });
+    }
+}
+
+fn decisions(c: &mut Criterion) {
+    let mut fleet = Fleet::new(
+        (0..8)
+            .map(|n| BackendSpec {
+                name: format!("backend-{n}").into(),
+                tier: Tier::Primary,
+                private: false,
+                labels: DomainLabels::new()
+                    .with(DomainKind::Provider, &format!("provider-{n}"))
+                    .with(DomainKind::Cloud, &format!("cloud-{}", n % 3)),
+                limit_per_s: None,
+            })
+            .collect(),
+    );
+    for n in 0..8 {
+        if let Some(index) = fleet.index(n) {
+            fleet.set_identity(index, Identity::Confirmed);
+        }
+    }
+    let need = Need {
+        class: MethodClass::State,
+        method: Some("eth_call"),
+        submits: false,
+        prefer: None,
+        only: None,
+    };
+    let mut rng = SmallRng::seed_from_u64(1);
+    let (mut now, answered) = (Timestamp::ZERO, Outcome::of(outrigger::policy::Class::Ok));
+    c.bench_function("decide and record, 8 backends", |b| {
+        b.iter(|| {
+            now = now + Duration::from_micros(100);
+            let mut flight = Flight::new(Plan {
+                need,
+                deadline: now + Duration::from_secs(10),
+                repeat: Repeat::Freely,
+                hedge_delay: (Duration::from_millis(30), Duration::from_millis(250)),
+                attempts_max: 8,
+            });
+            let Step::Send { backend, .. } = flight.on(now, Event::Start, &mut fleet, &mut rng) else {
+                return;
+            };
+            now = now + Duration::from_micros(50);
+            let ended = Event::Ended { backend, outcome: &answered, sent: true };
+            black_box(flight.on(now, ended, &mut fleet, &mut rng));
+        });
+    });
+}
+
+criterion_group!(benches, envelopes, verdicts, decisions);
+criterion_main!(benches);
