@@ -80,6 +80,7 @@ fn decisions(c: &mut Criterion) {
                 need,
                 deadline: now + Duration::from_secs(10),
                 repeat: Repeat::Freely,
+                may_copy: true,
                 hedge_delay: (Duration::from_millis(30), Duration::from_millis(250)),
                 attempts_max: 8,
             });

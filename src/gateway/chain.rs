@@ -176,6 +176,7 @@ impl Chain {
                 () if method.retry_elsewhere() => Repeat::InTurn,
                 () => Repeat::IfUnsent,
             },
+            may_copy: method.hedgeable(),
             hedge_delay: (self.routing.hedge_delay_min, self.routing.hedge_delay_max),
             attempts_max: u32::try_from(self.routing.max_attempts).unwrap_or(u32::MAX),
         }

@@ -32,6 +32,8 @@ pub struct Plan {
     pub deadline: Timestamp,
     /// What repeating it may do.
     pub repeat: Repeat,
+    /// Whether a copy of it may prove that another backend is well again: it runs twice then.
+    pub may_copy: bool,
     /// A silent backend is hedged after a multiple of its usual latency, never earlier or later than this.
     pub hedge_delay: (Duration, Duration),
     /// Attempts in all, the first one included.
@@ -208,7 +210,7 @@ impl Flight {
 
     /// A backend on its way back is proven by real requests that may run twice.
     fn copy_to(&self, now: Timestamp, asked: BackendIndex, fleet: &mut Fleet) -> Option<BackendIndex> {
-        if self.plan.repeat != Repeat::Freely || self.plan.need.only.is_some() {
+        if !self.plan.may_copy || self.plan.need.only.is_some() {
             return None;
         }
         let copy_to = fleet.wants_copy(now, &self.plan.need, asked)?;
@@ -363,7 +365,8 @@ mod tests {
 
     fn plan(repeat: Repeat) -> Plan {
         let hedge_delay = (Duration::from_millis(50), Duration::from_millis(250));
-        Plan { need: NEED, deadline: at(10_000), repeat, hedge_delay, attempts_max: 64 }
+        let may_copy = repeat == Repeat::Freely;
+        Plan { need: NEED, deadline: at(10_000), repeat, may_copy, hedge_delay, attempts_max: 64 }
     }
 
     fn rng() -> SmallRng {

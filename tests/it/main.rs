@@ -5,4 +5,5 @@
 mod examples;
 mod lab;
 mod metamask;
+mod reads;
 mod wallets;
