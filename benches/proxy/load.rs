@@ -103,7 +103,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> 
     }
     let length: usize = head.split("content-length:").nth(1)?.lines().next()?.trim().parse().ok()?;
     let mut left = length - (filled - head_end);
-    if !memchr::memmem::find(&buffer[head_end..filled], b"\"result\"").is_some() && left == 0 {
+    if memchr::memmem::find(&buffer[head_end..filled], b"\"result\"").is_none() && left == 0 {
         return None;
     }
     while left > 0 {

@@ -116,7 +116,9 @@ impl Chain {
             let what = super::status::in_words(self, &note);
             let chain = &self.settings.name;
             match note.change {
-                Change::Ejected { .. } | Change::Condemned => tracing::warn!(%chain, %backend, "{what}"),
+                Change::Ejected { .. } | Change::Paused { .. } | Change::Condemned => {
+                    tracing::warn!(%chain, %backend, "{what}")
+                }
                 _ => tracing::info!(%chain, %backend, "{what}"),
             }
         }

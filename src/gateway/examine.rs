@@ -11,9 +11,11 @@ use crate::policy::{BackendIndex, Class};
 
 use super::Gateway;
 use super::chain::Chain;
-use super::identity::{ask_chain_id, probe};
+use super::identity::{keep_identity, probe};
 use super::watch::block_number;
 
+/// HTTP's word for what will not come back.
+const GONE: u16 = 410;
 /// Time for one backend.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -79,16 +81,16 @@ async fn examine_one(chain: &Chain, backend: BackendIndex) -> Examination {
         return examination;
     }
     let deadline = Instant::now() + PATIENCE;
-    if let Err(outcome) = ask_chain_id(chain, backend, deadline).await {
-        return Examination {
-            fit: false,
-            finding: outcome.class.describe(),
-            mend: Some(mend(outcome.class)),
-            ..examination
+    let probed = probe(chain, backend, "eth_chainId", deadline).await;
+    if let Err(outcome) = keep_identity(chain, backend, probed.verdict.outcome) {
+        let (finding, mend) = match probed.status {
+            Some(GONE) => ("retired", "the provider has shut it down: remove it"),
+            _ => (outcome.class.describe(), mend(outcome.class)),
         };
+        return Examination { fit: false, finding, mend: Some(mend), ..examination };
     }
     let asked_at = Instant::now();
-    let verdict = probe(chain, backend, "eth_blockNumber", deadline).await;
+    let verdict = probe(chain, backend, "eth_blockNumber", deadline).await.verdict;
     let took_ms = asked_at.elapsed().as_secs_f64() * 1000.0;
     match verdict.payload.as_ref().and_then(block_number) {
         Some(0) => {

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::write_call;
 use crate::policy::classify::{self, Received, Verdict};
 use crate::policy::{BackendIndex, Class, Identity, Outcome};
@@ -36,8 +35,13 @@ pub(super) async fn ask_chain_id(
     backend: BackendIndex,
     deadline: Instant,
 ) -> Result<(), Outcome> {
-    let verdict = probe(chain, backend, "eth_chainId", deadline).await;
-    match verdict.outcome.class {
+    let probed = probe(chain, backend, "eth_chainId", deadline).await;
+    keep_identity(chain, backend, probed.verdict.outcome)
+}
+
+/// What an answer to `eth_chainId` says of the backend.
+pub(super) fn keep_identity(chain: &Chain, backend: BackendIndex, outcome: Outcome) -> Result<(), Outcome> {
+    match outcome.class {
         Class::Ok => {
             if chain.link(backend).identity() != Identity::Confirmed {
                 tracing::debug!(chain = %chain.settings.name, backend = %chain.link(backend).name, "chain confirmed");
@@ -51,19 +55,18 @@ pub(super) async fn ask_chain_id(
                     chain = %chain.settings.name,
                     backend = %chain.link(backend).name,
                     expected = chain.settings.chain_id,
-                    answered = %answered(&verdict),
                     "the backend serves another chain and is not used: check its url"
                 );
             }
             chain.set_identity(backend, Identity::WrongChain);
-            Err(verdict.outcome)
+            Err(outcome)
         }
         // Transaction relays answer little else than transactions: they cannot say it.
         Class::MethodUnsupported => {
             chain.set_identity(backend, Identity::Confirmed);
             Ok(())
         }
-        _ => Err(verdict.outcome),
+        _ => Err(outcome),
     }
 }
 
@@ -73,7 +76,7 @@ pub(super) async fn probe(
     backend: BackendIndex,
     method: &'static str,
     deadline: Instant,
-) -> Verdict {
+) -> Probed {
     let link = chain.link(backend);
     let id = chain.ids(1);
     let mut body = Vec::new();
@@ -90,15 +93,13 @@ pub(super) async fn probe(
         vendor: link.vendor.as_deref(),
         ..classify::Sent::new(id, method)
     };
-    classify::classify(&sent, &received, super::unix_time_s())
+    let verdict = classify::classify(&sent, &received, super::unix_time_s());
+    Probed { verdict, status: answer.ok().map(|answer| answer.status) }
 }
 
-/// The chain id it named, cut to what a log line may hold.
-fn answered(verdict: &Verdict) -> String {
-    match &verdict.payload {
-        Some(Payload::Result(bytes)) => {
-            String::from_utf8_lossy(bytes).chars().filter(|c| c.is_ascii_alphanumeric()).take(20).collect()
-        }
-        _ => "?".to_owned(),
-    }
+/// What a call that is no client's came to.
+pub(super) struct Probed {
+    pub(super) verdict: Verdict,
+    /// The HTTP status, where there was an answer at all.
+    pub(super) status: Option<u16>,
 }

@@ -82,7 +82,7 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
 
 async fn look_at_head(chain: &Chain, backend: BackendIndex, deadline: Instant) {
     let asked_at = Instant::now();
-    let verdict = probe(chain, backend, "eth_blockNumber", deadline).await;
+    let verdict = probe(chain, backend, "eth_blockNumber", deadline).await.verdict;
     let took = asked_at.elapsed();
     if let Some(number) = verdict.payload.as_ref().and_then(block_number) {
         chain.link(backend).saw_head(number);

@@ -22,6 +22,8 @@ const UNSUPPORTED_MAX: usize = 64;
 const COOL_AFTER_CONSECUTIVE: u32 = 2;
 /// So is it here.
 const DOWN_AFTER: u32 = 2;
+/// A backend that answered within this time has an account that works.
+const ANSWERED_LATELY: Duration = Duration::from_secs(10);
 /// A limit that names no time usually counts per second.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
 /// Past this share of failures a backend loses its place.
@@ -158,6 +160,8 @@ pub struct Backend {
     /// Over all classes, probes included: whether anybody is there at all.
     failures_in_a_row: u32,
     last_failure: Option<(Class, Timestamp)>,
+    /// Its latest good answer to a client's call.
+    answered_at: Option<Timestamp>,
 }
 
 impl Backend {
@@ -175,6 +179,7 @@ impl Backend {
             failures: 0,
             failures_in_a_row: 0,
             last_failure: None,
+            answered_at: None,
         }
     }
 
@@ -267,7 +272,8 @@ impl Backend {
         self.experience[class.index()].ended();
     }
 
-    /// Books what an attempt came to. Whether that was good, bad or neither.
+    /// Books what an attempt came to: whether that was good, bad or neither, and whether the backend is left
+    /// alone from now on.
     pub(super) fn learn(
         &mut self,
         now: Timestamp,
@@ -275,22 +281,21 @@ impl Backend {
         method: Option<&'static str>,
         took: Duration,
         outcome: &Outcome,
-    ) -> Lesson {
+    ) -> (Lesson, bool) {
+        let about_the_method = self.is_about_the_method(now, outcome, method);
         let experience = &mut self.experience[class.index()];
         experience.active_at = now;
         let lesson = match outcome.class {
+            _ if about_the_method => {
+                self.lack(now, method);
+                Lesson::Nothing
+            }
             Class::RateLimited => {
                 self.capacity.refused(now);
                 Lesson::Nothing
             }
             Class::MethodUnsupported => {
-                if let Some(method) = method {
-                    self.unsupported.retain(|(known, _)| *known != method);
-                    if self.unsupported.len() == UNSUPPORTED_MAX {
-                        self.unsupported.remove(0);
-                    }
-                    self.unsupported.push((method, now));
-                }
+                self.lack(now, method);
                 Lesson::Nothing
             }
             Class::WrongChain => {
@@ -305,13 +310,23 @@ impl Backend {
                 experience.health.record_success(now, took);
                 experience.latencies.record(now, took);
                 self.capacity.answered(took);
+                self.answered_at = Some(now);
                 Lesson::Answered
             }
         };
-        let consecutive = experience.health.consecutive_failures();
+        let consecutive = self.experience[class.index()].health.consecutive_failures();
         self.note(now, outcome);
-        self.cool(now, outcome, consecutive);
-        lesson
+        let paused = !about_the_method && self.cool(now, outcome, consecutive);
+        (lesson, paused)
+    }
+
+    fn lack(&mut self, now: Timestamp, method: Option<&'static str>) {
+        let Some(method) = method else { return };
+        self.unsupported.retain(|(known, _)| *known != method);
+        if self.unsupported.len() == UNSUPPORTED_MAX {
+            self.unsupported.remove(0);
+        }
+        self.unsupported.push((method, now));
     }
 
     /// An attempt was cancelled: it would have lasted at least so long.
@@ -338,7 +353,8 @@ impl Backend {
         self.cool(now, outcome, consecutive);
     }
 
-    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) {
+    /// Leaves it alone for a while where the outcome says so. Whether that is news.
+    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) -> bool {
         let by_its_word = outcome.retry_after.is_some();
         let pause = match (outcome.retry_after, outcome.cool_down) {
             (Some(named), _) => named,
@@ -346,12 +362,23 @@ impl Backend {
             (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
             (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,
             _ if outcome.class == Class::RateLimited => RATE_LIMIT_PAUSE,
-            _ => return,
+            _ => return false,
         };
         let until = now + pause.min(COOL_DOWN_MAX);
+        let is_news = self.cooling(now).is_none();
         if self.cooling.is_none_or(|cooling| cooling.until < until) {
             self.cooling = Some(Cooling { until, class: outcome.class, by_its_word });
         }
+        is_news
+    }
+
+    /// A refusal that is about the account, from a backend that answered other calls a moment ago: more likely
+    /// its plan lacks the method. The second one in a row is believed.
+    fn is_about_the_method(&self, now: Timestamp, outcome: &Outcome, method: Option<&'static str>) -> bool {
+        is_about_the_account(outcome.class)
+            && method.is_some()
+            && self.failures_in_a_row == 0
+            && self.answered_at.is_some_and(|at| now.since(at) < ANSWERED_LATELY)
     }
 }
 

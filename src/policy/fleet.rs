@@ -170,7 +170,11 @@ impl Fleet {
         let Attempted { backend: index, need, took } = attempted;
         let backend = &mut self.backends[index.get()];
         backend.ended(need.class);
-        match backend.learn(now, need.class, need.method, took, outcome) {
+        let (lesson, paused) = backend.learn(now, need.class, need.method, took, outcome);
+        if paused {
+            self.notes.write(now, index, Change::Paused { class: outcome.class });
+        }
+        match lesson {
             Lesson::Nothing => {}
             Lesson::Answered => {
                 self.suspicion.answered(now, index);

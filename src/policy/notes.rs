@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::ethereum::MethodClass;
 
-use super::Timestamp;
 use super::set::BackendIndex;
+use super::{Class, Timestamp};
 
 /// Notes kept. An outage makes some tens of them.
 const KEPT: usize = 256;
@@ -22,6 +22,11 @@ pub enum Change {
         failures_in_a_row: u32,
         /// Its estimated share of failures, 0 to 1.
         error_rate: f64,
+    },
+    /// Is left alone for a while: it said so, or two calls in a row did.
+    Paused {
+        /// What it said.
+        class: Class,
     },
     /// Lost its place because its failure domain fails as a whole.
     Condemned,

@@ -2,8 +2,10 @@
 //!
 //! One binary links once and lets the tests share `lab`, the laboratory they all stand on. `tests/run`
 //! installs what the laboratory needs.
+mod check;
 mod examples;
 mod lab;
 mod metamask;
+mod operation;
 mod reads;
 mod wallets;

@@ -37,6 +37,13 @@ impl Resolver<'_> {
         let mut addresses: HashMap<(String, u16, String, String), String> = HashMap::new();
         for (i, file) in files.iter().enumerate() {
             let path = format!("{chain}.backends[{i}]");
+            if let Some(name) = &file.name
+                && let Some(other) = names.insert(name.to_ascii_lowercase(), path.clone())
+            {
+                let name_path = join(&path, "name");
+                let problem = format!("{} is already the name of {other}", self.source.shown(&name_path));
+                self.fault(&name_path, problem, "give each backend its own name");
+            }
             let Some(backend) = self.backend(&path, file, server) else { continue };
             // A cluster behind one address is one backend; twice the same would count twice.
             let address = (
@@ -48,13 +55,6 @@ impl Resolver<'_> {
             if let Some(other) = addresses.insert(address, path.clone()) {
                 let problem = format!("is the same address as in {other}");
                 self.fault(&join(&path, "url"), problem, "remove one of the two");
-            }
-            if file.name.is_some()
-                && let Some(other) = names.insert(backend.name.to_ascii_lowercase(), path.clone())
-            {
-                let name_path = join(&path, "name");
-                let problem = format!("{} is already the name of {other}", self.source.shown(&name_path));
-                self.fault(&name_path, problem, "give each backend its own name");
             }
             backends.push((file.name.is_some(), backend));
         }
