@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A backend that has not said its chain yet is asked again after this, then twice as long, up to the end
 /// of the range: down at the start does not mean down for long.
 const UNKNOWN_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
-/// A backend that nobody could reach is looked for this often.
-const DOWN_PAUSE: Duration = Duration::from_secs(2);
+/// A backend that failed last time is looked for this often.
+const DOWN_PAUSE: Duration = Duration::from_secs(1);
 /// A well one is asked for its head this often.
 const CALM_PAUSE: Duration = Duration::from_secs(15);
 /// One that serves another chain may have been mended.
@@ -73,7 +73,7 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
             }
             Identity::Confirmed => {
                 look_at_head(chain, backend, deadline).await;
-                if chain.decide().fleet.backend(backend).is_down() { DOWN_PAUSE } else { CALM_PAUSE }
+                if chain.decide().fleet.backend(backend).failed_last() { DOWN_PAUSE } else { CALM_PAUSE }
             }
         };
         sleep(pause).await;

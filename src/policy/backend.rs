@@ -223,6 +223,11 @@ impl Backend {
         self.cooling.filter(|cooling| cooling.until > now)
     }
 
+    /// Whether the latest thing that was asked of it failed, probes included.
+    pub fn failed_last(&self) -> bool {
+        self.failures_in_a_row > 0
+    }
+
     /// Whether it has failed whatever was asked of it lately, probes included.
     pub fn is_down(&self) -> bool {
         self.failures_in_a_row >= DOWN_AFTER

@@ -79,7 +79,7 @@ async fn o1_on_sigterm_work_under_way_is_finished_and_kept_connections_are_sent_
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(r#""result":"0x1"}"#), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
-    let (status, said) = tokio::task::spawn_blocking(move || proxy.stop()).await.expect("it is waited for");
+    let (status, said) = tokio::task::spawn_blocking(move || proxy.ended()).await.expect("it is waited for");
     assert!(status.success(), "{said}");
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }

@@ -189,6 +189,13 @@ impl Proxy {
         (status, self.said())
     }
 
+    /// Waits until it has left by itself, after a signal: its status, and all it wrote.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.process.wait(STOP_LIMIT);
+        let status = status.unwrap_or_else(|| panic!("it does not leave:\n{}", self.said()));
+        (status, self.said())
+    }
+
     /// `kill -9`, as a crash or the kernel's memory guard would; returns its folder for the next start.
     pub fn crash(mut self) -> TempDir {
         self.process.kill();
