@@ -70,7 +70,7 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     };
     if args.json {
         match serde_json::to_string_pretty(&report) {
-            Ok(text) => anstream::println!("{text}"),
+            Ok(text) => style::say(text),
             Err(error) => style::complain(&error.to_string()),
         }
     } else {
@@ -135,28 +135,28 @@ fn probe(config: &Config, quiet: bool) -> Result<Vec<Examination>, String> {
 
 fn print(report: &Report) {
     for chain in &report.chains {
-        anstream::println!("{} (chain id {})", styled(STRONG, &chain.name), chain.chain_id);
-        anstream::println!("{}", backend_table(chain, report.probes.as_deref()));
-        let style = if chain.independent > 1 { GOOD } else { DOUBTFUL };
-        anstream::println!(
+        style::say(format!("{} (chain id {})", styled(STRONG, &chain.name), chain.chain_id));
+        style::say(backend_table(chain, report.probes.as_deref()));
+        let colour = if chain.independent > 1 { GOOD } else { DOUBTFUL };
+        style::say(format!(
             "  {} backends, effectively {} independent",
             chain.backends.len(),
-            styled(style, chain.independent)
-        );
+            styled(colour, chain.independent)
+        ));
         for finding in &chain.findings {
-            anstream::println!("  {} {finding}", styled(DOUBTFUL, "!"));
+            style::say(format!("  {} {finding}", styled(DOUBTFUL, "!")));
         }
         for mend in &chain.mends {
-            anstream::println!("    {mend}");
+            style::say(format!("    {mend}"));
         }
         for probe in report.probes.iter().flatten().filter(|probe| probe.chain == chain.name && !probe.fit) {
             let mend = probe.mend.unwrap_or_default();
-            anstream::println!("  {} {}: {}; {mend}", styled(BAD, "x"), probe.backend, probe.finding);
+            style::say(format!("  {} {}: {}; {mend}", styled(BAD, "x"), probe.backend, probe.finding));
         }
-        anstream::println!();
+        style::say("");
     }
     for note in &report.notes {
-        anstream::println!("{} {note}", styled(STRONG, "note:"));
+        style::say(format!("{} {note}", styled(STRONG, "note:")));
     }
 }
 

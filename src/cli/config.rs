@@ -26,7 +26,7 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(command: ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Init { file } if file.as_os_str() == "-" => {
-            anstream::print!("{}", config::template());
+            style::say(config::template().trim_end());
             Outcome::Done
         }
         ConfigCommand::Init { file } => {
@@ -37,7 +37,7 @@ pub(super) fn run(command: ConfigCommand) -> Outcome {
                 .and_then(|mut out| out.write_all(config::template().as_bytes()));
             match written {
                 Ok(()) => {
-                    anstream::println!("wrote {}: edit it, then run `outrigger check`", file.display());
+                    style::say(format!("wrote {}: edit it, then run `outrigger check`", file.display()));
                     Outcome::Done
                 }
                 Err(error) => {
@@ -47,7 +47,7 @@ pub(super) fn run(command: ConfigCommand) -> Outcome {
             }
         }
         ConfigCommand::Schema => {
-            anstream::println!("{:#}", config::schema());
+            style::say(format!("{:#}", config::schema()));
             Outcome::Done
         }
     }

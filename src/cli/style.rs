@@ -1,6 +1,7 @@
 //! Colour where a terminal shows it, plain text elsewhere.
 
 use std::fmt::Display;
+use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
@@ -14,7 +15,12 @@ pub(super) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// One line on standard output. Whoever reads it may have left (`| head`): that is no failure of ours.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
 /// One complaint on standard error.
 pub(super) fn complain(message: &str) {
-    anstream::eprintln!("{} {message}", styled(BAD, "error:"));
+    let _ = writeln!(anstream::stderr(), "{} {message}", styled(BAD, "error:"));
 }

@@ -26,6 +26,8 @@ const DOWN_AFTER: u32 = 2;
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
 /// A limit that names no time usually counts per second.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
+/// No backend is asked again sooner than this after it named a time.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(250);
 /// Past this share of failures a backend loses its place.
 const SUSPECT_ERROR_RATE: f64 = 0.4;
 /// As with this many failures in a row, however many answers came before: at an error rate of 5 %, which would
@@ -360,9 +362,11 @@ impl Backend {
 
     /// Leaves it alone for a while where the outcome says so. Whether that is news.
     fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) -> bool {
-        let by_its_word = outcome.retry_after.is_some();
+        // An overloaded backend that names a time may still be asked when nobody else is left.
+        let by_its_word = outcome.retry_after.is_some() && outcome.class == Class::RateLimited;
         let pause = match (outcome.retry_after, outcome.cool_down) {
-            (Some(named), _) => named,
+            // Some say "0": at once would be once more too early.
+            (Some(named), _) => named.max(RETRY_AFTER_MIN),
             // Accounts and limits do not change between two calls; a full queue may.
             (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
             (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,

@@ -135,6 +135,9 @@ impl Fleet {
             && let Some(next) = self.best(now, need, tried, doubts.all())
         {
             tried.insert(next);
+            if self.backend(next).identity() != Identity::Confirmed {
+                continue;
+            }
             self.started(now, next, need.class);
             further.push(next);
         }
