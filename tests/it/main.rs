@@ -4,4 +4,6 @@
 //! installs what the laboratory needs.
 mod lab;
 mod metamask;
+mod protocol;
+mod vectors;
 mod wallets;
