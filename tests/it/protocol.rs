@@ -2,4 +2,11 @@
 //!
 //! Backends are fixtures: what matters here is what passes between a client and the proxy, byte for byte, and
 //! which bytes reach a backend. Clients are bare sockets where a library would hide what is to be seen.
+mod answers;
+mod browsers;
+mod envelopes;
+mod limits;
+mod methods;
+mod routes;
 pub mod site;
+mod transport;

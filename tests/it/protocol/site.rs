@@ -1,6 +1,8 @@
 //! A proxy over fixture backends, and a client that hides nothing.
 use std::time::Duration;
 
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -134,6 +136,19 @@ pub fn code(message: &Message) -> i64 {
     json(message)["error"]["code"].as_i64().unwrap_or(0)
 }
 
+/// An HTTP/2 connection by prior knowledge.
+pub async fn http2<B>(address: &str) -> SendRequest<B>
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TcpStream::connect(address).await.expect("the proxy accepts");
+    let (client, connection) =
+        handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection); // ends with its client
+    client
+}
+
 // === impl Client ===
 
 /// One connection, spoken by hand.
@@ -153,6 +168,23 @@ impl Client {
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).await.expect("the proxy reads");
+    }
+
+    /// Sends bytes to a proxy that may have closed.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes).await
+    }
+
+    /// Whether the proxy has closed the connection; skips what it said before.
+    pub async fn has_ended(&mut self) -> bool {
+        let mut said = [0; 4096];
+        loop {
+            match timeout(Duration::from_millis(1), self.stream.read(&mut said)).await {
+                Err(_) => return false,
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) => {}
+            }
+        }
     }
 
     /// Reads one answer.
