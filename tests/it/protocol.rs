@@ -8,5 +8,6 @@ mod envelopes;
 mod limits;
 mod methods;
 mod routes;
+mod secrets;
 pub mod site;
 mod transport;
