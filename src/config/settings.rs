@@ -134,10 +134,12 @@ impl Chain {
     /// Whether a method may be called here; `Err` is the hint for the caller.
     ///
     /// The most exact pattern that fits decides, `deny_methods` on a tie; without one, the
-    /// method's own default. `name` is the name as the client sent it, decoded.
+    /// method's own default. `name` is the name as the client sent it, decoded. A method is refused in
+    /// any spelling, since nodes and gateways exist that fold case, and allowed in the written one only.
     pub fn permits(&self, name: &str, method: &Method) -> Result<(), &'static str> {
-        let best = |patterns: &[MethodPattern]| patterns.iter().filter_map(|p| p.fits(name)).max();
-        match (best(&self.allow_methods), best(&self.deny_methods)) {
+        let allow = self.allow_methods.iter().filter_map(|pattern| pattern.fits(name)).max();
+        let deny = self.deny_methods.iter().filter_map(|pattern| pattern.fits_in_any_case(name)).max();
+        match (allow, deny) {
             (Some(allow), Some(deny)) if allow > deny => Ok(()),
             (_, Some(_)) => Err("is refused by deny_methods of this chain"),
             (Some(_), None) => Ok(()),
@@ -146,7 +148,7 @@ impl Chain {
     }
 }
 
-/// A method name, or a beginning of names followed by `*`. Case-sensitive, as methods are.
+/// A method name, or a beginning of names followed by `*`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MethodPattern(pub(super) Box<str>);
 
@@ -159,7 +161,18 @@ impl MethodPattern {
         }
     }
 
-    /// Whether the pattern fits a name.
+    /// The same for a name in other letters.
+    fn fits_in_any_case(&self, name: &str) -> Option<usize> {
+        let same = |name: &str, pattern: &str| name.eq_ignore_ascii_case(pattern);
+        match self.0.strip_suffix('*') {
+            Some(beginning) => {
+                name.get(..beginning.len()).is_some_and(|n| same(n, beginning)).then_some(beginning.len())
+            }
+            None => same(name, &self.0).then_some(usize::MAX),
+        }
+    }
+
+    /// Whether the pattern fits a name, letter for letter.
     pub fn matches(&self, name: &str) -> bool {
         self.fits(name).is_some()
     }

@@ -52,18 +52,18 @@ fn is_method_name(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
 }
 
-/// A name that is not listed is also judged without regard to case: some nodes and gateways fold it.
+/// A name that is not listed is also judged without regard to case, since some nodes and gateways fold it;
+/// unless the operator allows it as it is written.
 fn permits(chain: &config::Chain, name: &str, method: &'static Method) -> Result<(), &'static str> {
     chain.permits(name, method)?;
-    if !method.is_listed() && name.bytes().any(|b| b.is_ascii_uppercase()) {
-        let folded = name.to_ascii_lowercase();
-        let twin = Method::all().iter().find(|listed| listed.name.eq_ignore_ascii_case(name));
-        let by_rule = Method::lookup(&folded);
-        for judged in [twin, Some(by_rule)].into_iter().flatten() {
-            chain.permits(judged.name.trim_end_matches('*'), judged)?;
-        }
+    if method.is_listed() || chain.allow_methods.iter().any(|pattern| pattern.matches(name)) {
+        return Ok(());
     }
-    Ok(())
+    if let Some(twin) = Method::all().iter().find(|listed| listed.name.eq_ignore_ascii_case(name)) {
+        chain.permits(twin.name, twin)?;
+    }
+    let folded = name.to_ascii_lowercase();
+    chain.permits(&folded, Method::lookup(&folded))
 }
 
 /// What the configuration knows: answered even while every backend is down (a wallet that adds a network asks for the chain id).

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::policy::Identity;
 use crate::upstream::Upstream;
 
+use super::mask::Mask;
+
 /// Items in one upstream batch. Gateways that take larger ones exist, but most stop at or above this.
 const BATCH_ITEMS_MAX: usize = 100;
 /// A batch that was too large is cut to this part.
@@ -17,6 +19,7 @@ pub(super) struct Link {
     pub(super) name: Arc<str>,
     /// Its company, lower case: some word their errors in ways of their own.
     pub(super) vendor: Option<Box<str>>,
+    pub(super) mask: Mask,
     pub(super) upstream: Upstream,
     /// Taken while the chain id is being asked for, so that it is asked once.
     pub(super) identifying: tokio::sync::Mutex<()>,
@@ -27,10 +30,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(name: Arc<str>, vendor: Option<Box<str>>, upstream: Upstream) -> Self {
+    pub(super) fn new(name: Arc<str>, vendor: Option<Box<str>>, mask: Mask, upstream: Upstream) -> Self {
         Self {
             name,
             vendor,
+            mask,
             upstream,
             identifying: tokio::sync::Mutex::new(()),
             identity: AtomicU8::new(Identity::Unknown as u8),

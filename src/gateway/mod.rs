@@ -13,6 +13,7 @@ mod filters;
 mod forward;
 mod identity;
 mod link;
+mod mask;
 mod packet;
 mod status;
 mod transaction;
@@ -44,6 +45,7 @@ use call::{Answered, Call, Said};
 use chain::Chain;
 use forward::{Landed, forward};
 use link::Link;
+use mask::Mask;
 
 pub use examine::Examination;
 pub use packet::{Packet, Reply, Source, Trail};
@@ -271,7 +273,7 @@ fn link(backend: &config::Backend, routing: &config::Routing, tls: &Arc<Tls>, dn
         }
     }
     let vendor = backend.provider.as_deref().map(|provider| provider.to_lowercase().into());
-    Link::new(backend.name.as_str().into(), vendor, Upstream::new(settings))
+    Link::new(backend.name.as_str().into(), vendor, Mask::of(backend), Upstream::new(settings))
 }
 
 /// Seconds since 1970, for `Retry-After` dates and nothing else.
@@ -469,8 +471,10 @@ fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
     }
     let said = match classify::to_client(&verdict.outcome, verdict.payload.as_ref(), &call.name) {
         classify::ToClient::Result(bytes) => Said::Result(bytes),
-        classify::ToClient::ErrorBytes(bytes) => Said::Error(bytes),
-        classify::ToClient::Error(object) => Said::Error(object.to_json().into()),
+        classify::ToClient::ErrorBytes(bytes) => Said::Error(chain.link(backend).mask.error_bytes(bytes)),
+        classify::ToClient::Error(object) => {
+            Said::Error(chain.link(backend).mask.error(object).to_json().into())
+        }
         classify::ToClient::TransactionHash => match &call.transaction {
             Some(transaction) => Said::Result(transaction::hash_result(transaction.hash())),
             None => Said::Error(ErrorObject::new(code::INTERNAL_ERROR, "already known").to_json().into()),

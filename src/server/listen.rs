@@ -29,7 +29,7 @@ use super::Connection;
 
 /// After a failed accept (usually: no file descriptors left) the listener rests this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A peer that has sent one or two bytes is asked again after this, to tell HTTP/1 from HTTP/2.
+/// A peer that has sent the first bytes of HTTP/2's preface is asked again after this, to tell HTTP/1 from HTTP/2.
 const SNIFF_PAUSE: Duration = Duration::from_millis(5);
 /// Streams of one HTTP/2 connection: browsers and wallets open a hundred at most.
 const H2_STREAMS_MAX: u32 = 256;
@@ -249,9 +249,10 @@ async fn converse(stream: TcpStream, peer: SocketAddr, shared: Arc<Serving>) {
     }
 }
 
-/// Whether the client starts with HTTP/2's preface, `PRI * HTTP/2.0`. No HTTP/1 method begins so.
+/// Whether the client starts with HTTP/2's preface. No HTTP/1 method begins so. All of it is waited for here,
+/// where time is bounded: hyper would wait for the rest of it for ever, since pings begin only after it.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    const PREFACE: &[u8; 3] = b"PRI";
+    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut start = [0; PREFACE.len()];
     loop {
         let read = stream.peek(&mut start).await?;

@@ -134,6 +134,16 @@ fn response(reply: Reply) -> Response {
     response
 }
 
+/// An address that is neither a chain nor a page.
+pub(super) async fn no_such_page() -> Response {
+    refusal(StatusCode::NOT_FOUND, "nothing here: calls are posted to `/` or `/{chain}`")
+}
+
+/// A page that is posted to, or a chain that is asked for with something else than POST.
+pub(super) async fn wrong_method() -> Response {
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "wrong HTTP method: calls are posted, pages are read with GET")
+}
+
 /// A request that is no JSON-RPC call at all. The status says what is wrong, the body says it in JSON-RPC.
 pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
     let mut body = Vec::new();

@@ -42,6 +42,7 @@ use crate::policy::Failure;
 use exchange::Progress;
 use pool::{Limits, Pool};
 use request::Head;
+pub(crate) use request::percent_decoded;
 
 /// One backend: its connections, and the way of a request over them. Share it in an [`Arc`]; dropping the
 /// last handle ends every connection and task.

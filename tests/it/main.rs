@@ -4,8 +4,11 @@
 //! installs what the laboratory needs.
 mod check;
 mod examples;
+mod execution_apis;
 mod lab;
 mod metamask;
 mod operation;
+mod protocol;
 mod reads;
+mod vectors;
 mod wallets;

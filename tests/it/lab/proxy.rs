@@ -204,7 +204,7 @@ impl Proxy {
 }
 
 /// The binary under test; `OUTRIGGER_BIN=/path` tests one that was built elsewhere, such as a release.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("OUTRIGGER_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_outrigger")), PathBuf::from)
 }

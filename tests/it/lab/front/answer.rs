@@ -18,6 +18,8 @@ pub enum Answer {
     Result(String),
     /// The `error` object.
     Error(Value),
+    /// The `error` object as JSON text: its bytes, and so the order of its members, are sent as they are.
+    ErrorText(String),
 }
 
 /// One call of a request, single or out of a batch.
@@ -41,8 +43,8 @@ struct Envelope<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     method: String,
-    #[serde(default)]
-    params: Value,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
 
 /// An id of `null` is an id: only an absent one makes a notification.
@@ -79,6 +81,7 @@ impl Answer {
         match self {
             Answer::Result(result) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
             Answer::Error(error) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#),
+            Answer::ErrorText(error) => format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#),
         }
     }
 }
@@ -91,7 +94,10 @@ impl Calls {
         let call = |raw: &&RawValue| {
             let envelope: Envelope = serde_json::from_str(raw.get()).ok()?;
             let id = envelope.id.map(|id| id.get().to_owned());
-            Some(Call { id, method: envelope.method, params: envelope.params })
+            // JSON that no string type holds, such as a lone surrogate, is a call all the same
+            let params =
+                envelope.params.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+            Some(Call { id, method: envelope.method, params })
         };
         match serde_json::from_slice::<Vec<&RawValue>>(body) {
             Ok(items) => Calls { calls: items.iter().filter_map(call).collect(), is_batch: true },
