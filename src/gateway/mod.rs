@@ -6,7 +6,9 @@ mod accepted;
 mod admit;
 mod aside;
 mod attempt;
+mod batch;
 mod call;
+mod carry;
 mod chain;
 mod examine;
 mod filters;
@@ -24,26 +26,21 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures_util::future::{join, join_all};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{self, Config};
-use crate::ethereum::{MethodKind, Sticky};
-use crate::jsonrpc::reply::Payload;
-use crate::jsonrpc::{self, ErrorObject, Id, Item, Limits, Rejected, Request, code};
-use crate::policy::classify;
-use crate::policy::{BackendIndex, Class, Plan};
+use crate::ethereum::MethodKind;
+use crate::jsonrpc::{self, ErrorObject, Id, Limits, Rejected, Request, code};
 use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
 
 use admit::{Admission, admit};
-use call::{Answered, Call, Said};
+use call::{Answered, Said};
 use chain::Chain;
-use forward::{Landed, forward};
 use link::Link;
 use mask::Mask;
 
@@ -143,7 +140,7 @@ impl Gateway {
             Err(rejected) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, request).await,
-            Ok(jsonrpc::Packet::Batch(items)) => batch(chain, items).await,
+            Ok(jsonrpc::Packet::Batch(items)) => batch::batch(chain, items).await,
         }
     }
 
@@ -315,210 +312,13 @@ async fn notify(chain: &Arc<Chain>, request: Request<'_>) {
     if let Admission::Forward(call) = admit(&chain.settings, request)
         && call.method.kind == MethodKind::TxSubmit
     {
-        carry(chain, call).await;
+        carry::carry(chain, call).await;
     }
 }
 
 async fn one(chain: &Arc<Chain>, request: Request<'_>) -> Answered {
     match admit(&chain.settings, request) {
         Admission::Answered(answered) => answered,
-        Admission::Forward(call) => carry(chain, call).await,
-    }
-}
-
-/// Gets one admitted call answered.
-async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
-    if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
-        return transaction::submit(chain, call, hash).await;
-    }
-    let plan = plan(chain, &mut call);
-    let calls = [call];
-    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
-    told(chain, &calls[0], landed)
-}
-
-/// The plan for one call, with what is known of whom to ask for it.
-fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
-    let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
-    plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
-    call.known_to_exist = plan.need.prefer.is_some();
-    if call.method.sticky() == Some(Sticky::Uses) {
-        plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
-    }
-    plan
-}
-
-/// A batch: calls of one class travel together, transactions and filters one after the other in the
-/// client's order, all of them at the same time.
-async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
-    let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
-    for item in items {
-        let request = match item {
-            Ok(request) => request,
-            Err(Rejected { id, error }) => {
-                answers.extend(id.map(|id| Some((id, Answered::refused(error)))));
-                continue;
-            }
-        };
-        let id = request.id;
-        let at = id.map(|_| answers.len());
-        match admit(&chain.settings, request) {
-            Admission::Answered(answered) => answers.extend(id.map(|id| Some((id, answered)))),
-            Admission::Forward(call) if must_go_in_turn(&call) => {
-                if at.is_some() || call.method.kind == MethodKind::TxSubmit {
-                    in_turn.push((at, call));
-                }
-                answers.extend(id.map(|id| Some((id, unanswered()))));
-            }
-            Admission::Forward(call) => {
-                if let Some(at) = at {
-                    Group::add(&mut groups, chain, at, call);
-                }
-                answers.extend(id.map(|id| Some((id, unanswered()))));
-            }
-        }
-    }
-    let together = join_all(groups.into_iter().map(|group| group.carry(chain)));
-    let one_by_one = async {
-        let mut done = Vec::with_capacity(in_turn.len());
-        for (at, call) in in_turn {
-            done.push((at, carry(chain, call).await));
-        }
-        done
-    };
-    let (together, one_by_one) = join(together, one_by_one).await;
-    let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
-    for (at, answered) in together.into_iter().flatten().chain(alone) {
-        if let Some(Some((_, slot))) = answers.get_mut(at) {
-            *slot = answered;
-        }
-    }
-    assemble(answers.into_iter().flatten())
-}
-
-/// Stands in a batch's answers until the call's own answer takes its place.
-fn unanswered() -> Answered {
-    Answered::failed(ErrorObject::new(code::INTERNAL_ERROR, "internal error"), 0)
-}
-
-fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
-    let mut trail = Trail::default();
-    let mut body = Vec::new();
-    for (id, answered) in answers {
-        body.push(if body.is_empty() { b'[' } else { b',' });
-        write(&mut body, &id, &answered.said);
-        trail.merge(answered.trail);
-    }
-    if body.is_empty() {
-        return Reply { body: None, trail };
-    }
-    body.push(b']');
-    Reply { body: Some(body.into()), trail }
-}
-
-/// What changes something, or hangs on a handle that lives at one backend.
-fn must_go_in_turn(call: &Call<'_>) -> bool {
-    call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
-}
-
-/// Calls of a batch that share a plan.
-struct Group<'a> {
-    plan: Plan,
-    places: Vec<usize>,
-    calls: Vec<Call<'a>>,
-}
-
-impl<'a> Group<'a> {
-    /// Puts a call with its like. A group's plan has the latest deadline of its calls, and names no
-    /// method unless all of them have the same one.
-    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>) {
-        let plan = plan(chain, &mut call);
-        let alike = |group: &&mut Self| {
-            let (a, b) = (&group.plan, &plan);
-            (a.need.class, a.need.prefer, a.repeat) == (b.need.class, b.need.prefer, b.repeat)
-        };
-        match groups.iter_mut().find(alike) {
-            Some(group) => {
-                group.plan.deadline = group.plan.deadline.max(plan.deadline);
-                group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
-                group.places.push(place);
-                group.calls.push(call);
-            }
-            None => groups.push(Self { plan, places: vec![place], calls: vec![call] }),
-        }
-    }
-
-    async fn carry(self, chain: &Arc<Chain>) -> Vec<(usize, Answered)> {
-        let landed = forward(chain, &self.calls, self.plan).await;
-        self.places
-            .into_iter()
-            .zip(landed.into_iter().zip(&self.calls))
-            .map(|(place, (landed, call))| (place, told(chain, call, landed)))
-            .collect()
-    }
-}
-
-/// What the client is told, and what the answer teaches on its way.
-fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
-    let Landed { said, attempts } = landed;
-    let Some((verdict, backend)) = said else {
-        return Answered::failed(nobody_answered(chain, call, attempts), attempts);
-    };
-    if matches!(verdict.outcome.class, Class::Ok | Class::TxAlreadyKnown) {
-        learn(chain, call, backend, verdict.payload.as_ref());
-    }
-    let said = match classify::to_client(&verdict.outcome, verdict.payload.as_ref(), &call.name) {
-        classify::ToClient::Result(bytes) => Said::Result(bytes),
-        classify::ToClient::ErrorBytes(bytes) => Said::Error(chain.link(backend).mask.error_bytes(bytes)),
-        classify::ToClient::Error(object) => {
-            Said::Error(chain.link(backend).mask.error(object).to_json().into())
-        }
-        classify::ToClient::TransactionHash => match &call.transaction {
-            Some(transaction) => Said::Result(transaction::hash_result(transaction.hash())),
-            None => Said::Error(ErrorObject::new(code::INTERNAL_ERROR, "already known").to_json().into()),
-        },
-    };
-    let backends = vec![chain.link(backend).name.clone()];
-    Answered { said, trail: Trail { backends, source: Source::Backend, attempts, hint: None } }
-}
-
-fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
-    if let Some(transaction) = &call.transaction {
-        chain.accepted.took(chain.now(), transaction, backend);
-    }
-    let Some(payload) = payload else { return };
-    if call.method.name == "eth_blockNumber"
-        && let Some(number) = watch::block_number(payload)
-    {
-        chain.link(backend).saw_head(number);
-    }
-    if call.method.sticky() == Some(Sticky::Creates)
-        && let Payload::Result(bytes) = payload
-        && let Ok(id) = serde_json::from_slice::<String>(bytes)
-    {
-        chain.filters.made(chain.now(), &id, backend);
-    }
-}
-
-fn filter_id(call: &Call<'_>) -> Option<String> {
-    let (id,): (String,) = serde_json::from_str(call.params?.get()).ok()?;
-    Some(id)
-}
-
-/// Why no backend said anything, in words that tell what to change.
-fn nobody_answered(chain: &Chain, call: &Call<'_>, attempts: u32) -> ErrorObject {
-    if attempts > 0 {
-        return ErrorObject::new(code::INTERNAL_ERROR, "upstream timeout");
-    }
-    let plan = chain.plan(call.method, Duration::ZERO);
-    match chain.decide().fleet.nobody_because(chain.now(), &plan.need) {
-        Class::MethodUnsupported => call::no_such_method(&call.name),
-        Class::RateLimited | Class::QuotaExhausted => {
-            ErrorObject::new(code::LIMIT_EXCEEDED, "rate limit exceeded on all upstreams")
-        }
-        Class::WrongChain => ErrorObject::new(code::INTERNAL_ERROR, "no upstream on the requested chain"),
-        _ => ErrorObject::new(code::INTERNAL_ERROR, "no upstream may be used for this request"),
+        Admission::Forward(call) => carry::carry(chain, call).await,
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn submit(chain: &Arc<Chain>, call: Call<'_>, transaction_hash:
     {
         spread(chain, &call, plan.need, *taken);
     }
-    let answered = super::told(chain, &call, landed);
+    let answered = super::carry::told(chain, &call, landed);
     if in_doubt && call.method.name == "eth_sendRawTransaction" && is_known(chain, transaction_hash).await {
         let said = Said::Result(hash_result(transaction_hash));
         return Answered { said, trail: Trail { source: Source::Backend, attempts, ..answered.trail } };

@@ -64,7 +64,6 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .route("/", post(rpc::default_chain).get(pages::index))
         .route("/{chain}", post(rpc::named_chain))
         .route("/{chain}/", post(rpc::named_chain))
-        .fallback(rpc::elsewhere)
         .route("/status", get(pages::status))
         .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))
         .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))

@@ -39,11 +39,6 @@ pub(super) async fn named_chain(
     answer(shared, Some(chain.into()), request).await
 }
 
-/// A path that is no route.
-pub(super) async fn elsewhere() -> Response {
-    refusal(StatusCode::NOT_FOUND, "nothing here: POST to / or to /{chain}; GET / lists the chains")
-}
-
 async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Response {
     let started = Instant::now();
     let (head, body) = request.into_parts();

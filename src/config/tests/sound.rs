@@ -133,7 +133,7 @@ fn the_most_exact_pattern_decides_whether_a_method_is_refused() {
         ("mainnet", "debug_setHead", false),
         ("mainnet", "eth_sendTransaction", true),
         ("mainnet", "eth_call", false),
-        ("mainnet", "ETH_CALL", true), // another name, and unknown
+        ("mainnet", "ETH_CALL", false), // some nodes fold case
         ("mainnet", "x_y", false),
         ("base", "eth_getBalance", true),
         ("base", "net_version", false),

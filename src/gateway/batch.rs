@@ -1,0 +1,129 @@
+//! A batch from its items to its answers, in the client's order.
+
+use std::sync::Arc;
+
+use futures_util::future::{join, join_all};
+
+use crate::ethereum::MethodKind;
+use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
+use crate::policy::Plan;
+
+use super::admit::{Admission, admit};
+use super::call::{Answered, Call};
+use super::carry::{carry, plan, told};
+use super::chain::Chain;
+use super::forward::forward;
+use super::packet::{Reply, Trail};
+use super::write;
+
+/// A batch: calls of one class travel together, transactions and filters one after the other in the
+/// client's order, all of them at the same time.
+pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
+    let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
+    for item in items {
+        let request = match item {
+            Ok(request) => request,
+            Err(Rejected { id, error }) => {
+                answers.extend(id.map(|id| Some((id, Answered::refused(error)))));
+                continue;
+            }
+        };
+        let id = request.id;
+        let at = id.map(|_| answers.len());
+        match admit(&chain.settings, request) {
+            Admission::Answered(answered) => answers.extend(id.map(|id| Some((id, answered)))),
+            Admission::Forward(call) if must_go_in_turn(&call) => {
+                if at.is_some() || call.method.kind == MethodKind::TxSubmit {
+                    in_turn.push((at, call));
+                }
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
+            Admission::Forward(call) => {
+                if let Some(at) = at {
+                    Group::add(&mut groups, chain, at, call);
+                }
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
+        }
+    }
+    let together = join_all(groups.into_iter().map(|group| group.carry(chain)));
+    let one_by_one = async {
+        let mut done = Vec::with_capacity(in_turn.len());
+        for (at, call) in in_turn {
+            done.push((at, carry(chain, call).await));
+        }
+        done
+    };
+    let (together, one_by_one) = join(together, one_by_one).await;
+    let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
+    for (at, answered) in together.into_iter().flatten().chain(alone) {
+        if let Some(Some((_, slot))) = answers.get_mut(at) {
+            *slot = answered;
+        }
+    }
+    assemble(answers.into_iter().flatten())
+}
+
+/// Stands in a batch's answers until the call's own answer takes its place.
+fn unanswered() -> Answered {
+    Answered::failed(ErrorObject::new(code::INTERNAL_ERROR, "internal error"), 0)
+}
+
+fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
+    let mut trail = Trail::default();
+    let mut body = Vec::new();
+    for (id, answered) in answers {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        write(&mut body, &id, &answered.said);
+        trail.merge(answered.trail);
+    }
+    if body.is_empty() {
+        return Reply { body: None, trail };
+    }
+    body.push(b']');
+    Reply { body: Some(body.into()), trail }
+}
+
+/// What changes something, or hangs on a handle that lives at one backend.
+fn must_go_in_turn(call: &Call<'_>) -> bool {
+    call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
+}
+
+/// Calls of a batch that share a plan.
+struct Group<'a> {
+    plan: Plan,
+    places: Vec<usize>,
+    calls: Vec<Call<'a>>,
+}
+
+impl<'a> Group<'a> {
+    /// Puts a call with its like. A group's plan has the latest deadline of its calls, and names no
+    /// method unless all of them have the same one.
+    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>) {
+        let plan = plan(chain, &mut call);
+        let alike = |group: &&mut Self| {
+            let (a, b) = (&group.plan, &plan);
+            (a.need.class, a.need.prefer, a.repeat) == (b.need.class, b.need.prefer, b.repeat)
+        };
+        match groups.iter_mut().find(alike) {
+            Some(group) => {
+                group.plan.deadline = group.plan.deadline.max(plan.deadline);
+                group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
+                group.places.push(place);
+                group.calls.push(call);
+            }
+            None => groups.push(Self { plan, places: vec![place], calls: vec![call] }),
+        }
+    }
+
+    async fn carry(self, chain: &Arc<Chain>) -> Vec<(usize, Answered)> {
+        let landed = forward(chain, &self.calls, self.plan).await;
+        self.places
+            .into_iter()
+            .zip(landed.into_iter().zip(&self.calls))
+            .map(|(place, (landed, call))| (place, told(chain, call, landed)))
+            .collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! One admitted call from its plan to what the client is told, and what the answer teaches on its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ethereum::Sticky;
+use crate::jsonrpc::reply::Payload;
+use crate::jsonrpc::{ErrorObject, code};
+use crate::policy::{BackendIndex, Class, Plan, classify};
+
+use super::call::{Answered, Call, Said, no_such_method};
+use super::chain::Chain;
+use super::forward::{Landed, forward};
+use super::packet::{Source, Trail};
+use super::{transaction, watch};
+
+/// Gets one admitted call answered.
+pub(super) async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
+    if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
+        return transaction::submit(chain, call, hash).await;
+    }
+    let plan = plan(chain, &mut call);
+    let calls = [call];
+    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
+    told(chain, &calls[0], landed)
+}
+
+/// The plan for one call, with what is known of whom to ask for it.
+pub(super) fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
+    let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
+    call.known_to_exist = plan.need.prefer.is_some();
+    if call.method.sticky() == Some(Sticky::Uses) {
+        plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
+    }
+    plan
+}
+
+/// What the client is told, and what the answer teaches on its way.
+pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
+    let Landed { said, attempts } = landed;
+    let Some((verdict, backend)) = said else {
+        return Answered::failed(nobody_answered(chain, call, attempts), attempts);
+    };
+    if matches!(verdict.outcome.class, Class::Ok | Class::TxAlreadyKnown) {
+        learn(chain, call, backend, verdict.payload.as_ref());
+    }
+    let said = match classify::to_client(&verdict.outcome, verdict.payload.as_ref(), &call.name) {
+        classify::ToClient::Result(bytes) => Said::Result(bytes),
+        classify::ToClient::ErrorBytes(bytes) => Said::Error(chain.link(backend).mask.error_bytes(bytes)),
+        classify::ToClient::Error(object) => {
+            Said::Error(chain.link(backend).mask.error(object).to_json().into())
+        }
+        classify::ToClient::TransactionHash => match &call.transaction {
+            Some(transaction) => Said::Result(transaction::hash_result(transaction.hash())),
+            None => Said::Error(ErrorObject::new(code::INTERNAL_ERROR, "already known").to_json().into()),
+        },
+    };
+    let backends = vec![chain.link(backend).name.clone()];
+    Answered { said, trail: Trail { backends, source: Source::Backend, attempts, hint: None } }
+}
+
+fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
+    if let Some(transaction) = &call.transaction {
+        chain.accepted.took(chain.now(), transaction, backend);
+    }
+    let Some(payload) = payload else { return };
+    if call.method.name == "eth_blockNumber"
+        && let Some(number) = watch::block_number(payload)
+    {
+        chain.link(backend).saw_head(number);
+    }
+    if call.method.sticky() == Some(Sticky::Creates)
+        && let Payload::Result(bytes) = payload
+        && let Ok(id) = serde_json::from_slice::<String>(bytes)
+    {
+        chain.filters.made(chain.now(), &id, backend);
+    }
+}
+
+fn filter_id(call: &Call<'_>) -> Option<String> {
+    let (id,): (String,) = serde_json::from_str(call.params?.get()).ok()?;
+    Some(id)
+}
+
+/// Why no backend said anything, in words that tell what to change.
+fn nobody_answered(chain: &Chain, call: &Call<'_>, attempts: u32) -> ErrorObject {
+    if attempts > 0 {
+        return ErrorObject::new(code::INTERNAL_ERROR, "upstream timeout");
+    }
+    let plan = chain.plan(call.method, Duration::ZERO);
+    match chain.decide().fleet.nobody_because(chain.now(), &plan.need) {
+        Class::MethodUnsupported => no_such_method(&call.name),
+        Class::RateLimited | Class::QuotaExhausted => {
+            ErrorObject::new(code::LIMIT_EXCEEDED, "rate limit exceeded on all upstreams")
+        }
+        Class::WrongChain => ErrorObject::new(code::INTERNAL_ERROR, "no upstream on the requested chain"),
+        _ => ErrorObject::new(code::INTERNAL_ERROR, "no upstream may be used for this request"),
+    }
+}
