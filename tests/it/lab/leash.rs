@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Starts "$@", which tells its pid before it becomes the program, kills it at the end of input, and passes its
@@ -32,6 +33,8 @@ pub struct Leash {
     hold: Option<ChildStdin>,
     pid: u32,
     said: Said,
+    /// Read what it says, to the end.
+    readers: [JoinHandle<()>; 2],
 }
 
 /// What a child wrote so far, standard output and standard error together, line by line.
@@ -61,9 +64,8 @@ impl Leash {
         out.read_line(&mut first)?;
         let pid = first.trim().parse().map_err(|_| std::io::Error::other("the leash told no process id"))?;
         let said = Said::default();
-        said.listen(out);
-        said.listen(err);
-        Ok(Leash { shell, hold, pid, said })
+        let readers = [said.listen(out), said.listen(err)];
+        Ok(Leash { shell, hold, pid, said, readers })
     }
 
     /// The child's own process id, not the shell's.
@@ -93,11 +95,13 @@ impl Leash {
         let _ = self.shell.wait();
     }
 
-    /// Waits until the child ends by itself; `None` when it does not within `limit`.
+    /// Waits until the child ends by itself and its last words are read; `None` when it does not within `limit`.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let end = Instant::now() + limit;
         loop {
-            if let Some(status) = self.ended() {
+            // the pipes may still hold what it said last
+            let is_read = self.readers.iter().all(JoinHandle::is_finished);
+            if let Some(status) = self.ended().filter(|_| is_read) {
                 return Some(status);
             }
             if Instant::now() > end {
@@ -117,7 +121,7 @@ impl Drop for Leash {
 // === impl Said ===
 
 impl Said {
-    fn listen(&self, from: impl BufRead + Send + 'static) {
+    fn listen(&self, from: impl BufRead + Send + 'static) -> JoinHandle<()> {
         let said = self.clone();
         std::thread::spawn(move || {
             for line in from.split(b'\n').map_while(Result::ok) {
@@ -128,7 +132,7 @@ impl Said {
                 lines.push(String::from_utf8_lossy(&line).into_owned());
                 said.0.1.notify_all();
             }
-        });
+        })
     }
 
     /// Everything said so far.
