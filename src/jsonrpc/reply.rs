@@ -69,6 +69,8 @@ pub struct Foreign {
     pub versioned: bool,
     /// The whole value's bytes.
     pub raw: Bytes,
+    /// The error that stands in it beside a result, which contradict each other.
+    pub error: Option<Payload>,
 }
 
 impl fmt::Debug for Payload {
@@ -266,10 +268,10 @@ fn item(body: &Bytes, text: &str) -> Result<Item, Unreadable> {
             Some(Payload::Result(slice(body, result.get())))
         }
         // Likewise `result: null` beside an error. Two values contradict each other: neither is believed.
-        (result, Some(error)) if result.as_ref().is_none_or(is_null) => {
-            serde_json::from_str::<ErrorObject>(error.get())
-                .ok()
-                .map(|object| Payload::Error { raw: slice(body, error.get()), object })
+        (result, Some(error)) if result.as_ref().is_none_or(is_null) => error_payload(body, error),
+        (Some(_), Some(error)) => {
+            let error = error_payload(body, error);
+            return Ok(Item::Foreign(Foreign { id, versioned, raw: slice(body, text), error }));
         }
         _ => None,
     };
@@ -279,8 +281,13 @@ fn item(body: &Bytes, text: &str) -> Result<Item, Unreadable> {
     })
 }
 
+fn error_payload(body: &Bytes, error: &RawValue) -> Option<Payload> {
+    let object = serde_json::from_str::<ErrorObject>(error.get()).ok()?;
+    Some(Payload::Error { raw: slice(body, error.get()), object })
+}
+
 fn foreign(body: &Bytes, text: &str, id: ReplyId, versioned: bool) -> Item {
-    Item::Foreign(Foreign { id, versioned, raw: slice(body, text) })
+    Item::Foreign(Foreign { id, versioned, raw: slice(body, text), error: None })
 }
 
 /// `text` is borrowed from `body`, so this shares instead of copying.

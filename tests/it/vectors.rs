@@ -41,24 +41,13 @@ struct Exception {
     why: &'static str,
 }
 
-const EXCEPTIONS: [Exception; 2] = [
-    Exception {
-        id: "J34",
-        body: None,
-        forwarded: Some(&[]),
-        why: "0x00 is no transaction: it is refused before any backend is called (T7). That a notification with \
+const EXCEPTIONS: [Exception; 1] = [Exception {
+    id: "J34",
+    body: None,
+    forwarded: Some(&[]),
+    why: "0x00 is no transaction: it is refused before any backend is called (T7). That a notification with \
               a real transaction is sent is shown in protocol::envelopes",
-    },
-    Exception {
-        id: "J111",
-        body: Some(
-            r#"{"jsonrpc":"2.0","id":"abc","error":{"code":-32603,"message":"invalid response from upstream"}}"#,
-        ),
-        forwarded: None,
-        why: "result and error contradict each other, and neither is believed: another backend is asked, as for \
-              the same body in vector E657 of tests/data/errors.json",
-    },
-];
+}];
 
 #[derive(Deserialize)]
 struct File {

@@ -166,7 +166,7 @@ pub fn classify(sent: &Sent<'_>, received: &Received<'_>, now_unix_s: u64) -> Ve
     let way = Way { status, headers, now_unix_s };
     match reply::read(body) {
         Ok(Packet::One(Item::Reply(reply))) => way.reply(sent, reply),
-        Ok(Packet::One(Item::Foreign(foreign))) => way.foreign(sent, &foreign).into(),
+        Ok(Packet::One(Item::Foreign(foreign))) => way.no_such_reply(sent, foreign),
         Ok(Packet::Many(_)) => way.no_reply(sent, Class::BadEnvelope).into(),
         Err(unreadable) => way.unreadable(sent, unreadable, body).into(),
     }
@@ -328,6 +328,17 @@ impl Way<'_> {
     }
 
     /// JSON that is no JSON-RPC reply: a gateway's own error, or nonsense.
+    /// JSON that is no reply. Where nobody does better, the error that stood in it tells a client most.
+    fn no_such_reply(&self, sent: &Sent<'_>, foreign: Foreign) -> Verdict {
+        let outcome = self.foreign(sent, &foreign);
+        match foreign.error {
+            Some(error) if outcome.class == Class::BadEnvelope && foreign.id == ReplyId::Number(sent.id) => {
+                Verdict { outcome: Outcome { told: Told::Pass, ..outcome }, payload: Some(error) }
+            }
+            _ => outcome.into(),
+        }
+    }
+
     fn foreign(&self, sent: &Sent<'_>, foreign: &Foreign) -> Outcome {
         let scopes = Scopes::of(sent.method);
         let sentences = hints::sentences(&foreign.raw);
@@ -406,7 +417,7 @@ impl Way<'_> {
                 // Two answers to one call: neither is believed.
                 _ if found[at].is_some() => Verdict::of(Class::WrongId),
                 Item::Reply(reply) => self.reply(&sent[at], reply),
-                Item::Foreign(foreign) => self.foreign(&sent[at], &foreign).into(),
+                Item::Foreign(foreign) => self.no_such_reply(&sent[at], foreign),
             };
             found[at] = Some(verdict);
         }
