@@ -225,9 +225,10 @@ impl Fleet {
             return kept;
         }
         // Nobody well is left, or the favourite only sits this one out: no reason to have a new one.
-        let sits_out =
-            |held: Option<Favourite>| held.is_some_and(|held| doubts.spared.contains(held.backend));
-        if doubtful.contains(best) || sits_out(of_class.or(all)) {
+        let sits_out = of_class.or(all).is_some_and(|held| {
+            doubts.spared.contains(held.backend) || self.backend(held.backend).lacks_method(now, need.method)
+        });
+        if doubtful.contains(best) || sits_out || need.submits {
             return Some(best);
         }
         self.favour(now, need, all, best);
@@ -236,9 +237,10 @@ impl Fleet {
 
     /// `best` takes the favourite's place: for everything, or only for the class at hand.
     fn favour(&mut self, now: Timestamp, need: &Need, all: Option<Favourite>, best: BackendIndex) {
-        let failing = self.suspicion.failing(now);
+        // Failing at one class of methods only is no reason to leave it for all of them.
         let unfit = all.is_none_or(|held| {
-            failing.contains(held.backend) || self.backend(held.backend).cooling(now).is_some()
+            let backend = self.backend(held.backend);
+            backend.is_down() || backend.cooling(now).is_some() || self.condemned.contains(held.backend)
         });
         if unfit || self.favourites.may_switch(now, need.class) {
             let instead_of = all.map(|held| held.backend);

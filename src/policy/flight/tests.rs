@@ -71,8 +71,12 @@ fn sent_to(step: Step, fleet: &Fleet) -> (String, Timestamp) {
 
 /// Runs a request whose every attempt ends at once with what `answer` says; gives the names asked.
 fn asked(fleet: &mut Fleet, plan: Plan, answer: impl Fn(&str) -> Class) -> (Vec<String>, Step) {
+    asked_at(fleet, plan, 0, answer)
+}
+
+fn asked_at(fleet: &mut Fleet, plan: Plan, ms: u64, answer: impl Fn(&str) -> Class) -> (Vec<String>, Step) {
     let (mut flight, mut names, mut rng) = (Flight::new(plan), Vec::new(), rng());
-    let mut now = at(0);
+    let mut now = at(ms);
     let mut step = flight.on(now, Event::Start, fleet, &mut rng);
     loop {
         step = match step {
@@ -317,6 +321,52 @@ fn h9_who_flaps_every_five_seconds_pulls_back_no_traffic() {
     let (firsts, attempts) = traffic(&mut fleet, 20_000..80_000, 10, flapping);
     assert!(share(&firsts, "a") < 0.02, "{}", share(&firsts, "a"));
     assert!((attempts as f64) < 1.1 * firsts.len() as f64);
+}
+
+#[test]
+fn h6_failing_at_one_class_of_methods_leaves_the_others_where_they_were() {
+    let mut fleet = three_clouds();
+    traffic(&mut fleet, 0..2_000, 20, |_, _| Class::Ok);
+    let logs = Need { class: MethodClass::Logs, method: Some("eth_getLogs"), ..NEED };
+    for n in 0..200u64 {
+        let now = 2_000 + n * 20;
+        let failing = |name: &str| if name == "a" { Class::InternalError } else { Class::Ok };
+        let plan = Plan { need: logs, deadline: at(now + 10_000), ..plan(Repeat::InTurn) };
+        let mut flight = Flight::new(plan);
+        let mut step = flight.on(at(now), Event::Start, &mut fleet, &mut rng());
+        while let Step::Send { backend, .. } = step {
+            let outcome = outcome(failing(&fleet.backend(backend).spec().name.clone()));
+            let event = Event::Ended { backend, outcome: &outcome, sent: true };
+            step = flight.on(at(now + 5), event, &mut fleet, &mut rng());
+        }
+        let (firsts, _) = traffic(&mut fleet, now + 6..now + 18, 4, |_, _| Class::Ok);
+        assert!(share(&firsts, "a") > 0.6, "calls stay with a: {firsts:?}");
+    }
+    let a = fleet.backend(fleet.find("a").unwrap());
+    assert!(a.health(MethodClass::State).error_rate(at(6_100)) < 0.1);
+    assert_ne!(a.experience(MethodClass::Logs).standing(at(6_100)), super::super::Standing::Admitted);
+    let switches = fleet.notes().iter().filter(|n| matches!(n.change, super::super::Change::Favoured { .. }));
+    assert_eq!(switches.count(), 1);
+}
+
+#[test]
+fn a_method_that_the_favourite_lacks_does_not_cost_it_the_others() {
+    let mut fleet = three_clouds();
+    traffic(&mut fleet, 0..1_000, 20, |_, _| Class::Ok);
+    let other = Need { method: Some("eth_getProof"), ..NEED };
+    for n in 0..50u64 {
+        let plan = Plan { need: other, deadline: at(20_000 + n), ..plan(Repeat::InTurn) };
+        asked_at(
+            &mut fleet,
+            plan,
+            1_000 + n,
+            |name| {
+                if name == "a" { Class::MethodUnsupported } else { Class::Ok }
+            },
+        );
+    }
+    let (firsts, _) = traffic(&mut fleet, 2_000..3_000, 20, |_, _| Class::Ok);
+    assert!(share(&firsts, "a") > 0.9, "{}", share(&firsts, "a"));
 }
 
 #[test]
