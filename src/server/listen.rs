@@ -139,7 +139,13 @@ impl Server {
     pub async fn serve(self, app: Router, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.settings.max_connections));
         let connections = TaskTracker::new();
-        let shared = Arc::new(Serving { app, settings: self.settings, tls: self.tls.map(|t| t.0), stop });
+        let shared = Arc::new(Serving {
+            app,
+            settings: self.settings,
+            tls: self.tls.map(|t| t.0),
+            stop,
+            cut: CancellationToken::new(),
+        });
         let accepting: Vec<_> = self
             .listeners
             .into_iter()
@@ -154,6 +160,8 @@ impl Server {
         connections.close();
         if timeout(shared.settings.shutdown_grace, connections.wait()).await.is_err() {
             tracing::warn!(left = connections.len(), "connections were cut at the end of the grace period");
+            shared.cut.cancel();
+            connections.wait().await;
         }
     }
 }
@@ -186,6 +194,8 @@ struct Serving {
     settings: config::Server,
     tls: Option<TlsAcceptor>,
     stop: CancellationToken,
+    /// The grace period is over.
+    cut: CancellationToken,
 }
 
 async fn accept(
@@ -216,7 +226,11 @@ async fn accept(
         let shared = shared.clone();
         connections.spawn(async move {
             let _slot = slot;
-            converse(stream, peer, shared).await;
+            let cut = shared.cut.clone();
+            tokio::select! {
+                () = cut.cancelled() => {}
+                () = converse(stream, peer, shared) => {}
+            }
         });
     }
 }
