@@ -11,6 +11,7 @@ mod call;
 mod carry;
 mod chain;
 mod examine;
+mod explain;
 mod filters;
 mod forward;
 mod identity;
@@ -45,6 +46,7 @@ use link::Link;
 use mask::Mask;
 
 pub use examine::Examination;
+pub use explain::{CandidateStatus, DecisionStatus};
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{BackendStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
 

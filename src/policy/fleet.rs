@@ -7,6 +7,7 @@ use crate::ethereum::MethodClass;
 use super::admission::Standing;
 use super::backend::{Backend, BackendSpec, Identity, Lesson};
 use super::budget::{Budget, Shares};
+use super::decision::Decisions;
 use super::notes::{Change, Notes};
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::suspicion::Suspicion;
@@ -54,6 +55,7 @@ pub struct Fleet {
     pub(super) has_private: bool,
     pub(super) budget: Budget,
     pub(super) notes: Notes,
+    pub(super) decisions: Decisions,
     /// Everybody in a domain that fails as a whole, when last looked at.
     pub(super) condemned: BackendSet,
 }
@@ -74,6 +76,7 @@ impl Fleet {
             favourites: Default::default(),
             budget: Budget::default(),
             notes: Notes::default(),
+            decisions: Decisions::default(),
             condemned: BackendSet::default(),
         }
     }
@@ -126,6 +129,11 @@ impl Fleet {
     /// What changed lately, and why.
     pub fn notes(&self) -> &Notes {
         &self.notes
+    }
+
+    /// The latest decisions, with their candidates and reasons.
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// Takes a backend out of all use, or puts it back.

@@ -9,6 +9,7 @@ use crate::ethereum::MethodClass;
 
 use super::admission::Standing;
 use super::backend::{Backend, Identity, Tier};
+use super::decision::{CANDIDATES_MAX, Candidate, Shortlist, Why};
 use super::fleet::{Fleet, Need};
 use super::notes::Change;
 use super::set::{BackendIndex, BackendSet};
@@ -87,10 +88,15 @@ impl Fleet {
             self.review_domains(now);
         }
         let doubts = self.doubts(now, need.class, rng);
-        if !tried.is_empty() {
-            return self.best(now, need, tried, doubts.all());
-        }
-        self.first(now, need, doubts, rng)
+        let ranked = self.ranked(now, need, tried, doubts.all());
+        let best = ranked.0[0]?;
+        let (chosen, why) = match tried.is_empty() {
+            true => self.first(now, need, doubts, best.backend, rng),
+            false => (best.backend, Why::Another),
+        };
+        let why = if chosen == best.backend && best.doubtful { Why::LastResort } else { why };
+        self.decisions.write(now, need.class, chosen, why, &ranked);
+        Some(chosen)
     }
 
     /// Whether a backend takes part in answering reads.
@@ -132,7 +138,7 @@ impl Fleet {
         tried.insert(taken);
         let mut further = Vec::new();
         while further.len() < count
-            && let Some(next) = self.best(now, need, tried, doubts.all())
+            && let Some(next) = self.ranked(now, need, tried, doubts.all()).0[0].map(|best| best.backend)
         {
             tried.insert(next);
             if self.backend(next).identity() != Identity::Confirmed {
@@ -191,20 +197,20 @@ impl Fleet {
         now: Timestamp,
         need: &Need,
         doubts: Doubts,
+        best: BackendIndex,
         rng: &mut impl Rng,
-    ) -> Option<BackendIndex> {
+    ) -> (BackendIndex, Why) {
         let doubtful = doubts.all();
-        let best = self.best(now, need, BackendSet::default(), doubtful)?;
         if need.only.is_some() {
-            return Some(best);
+            return (best, Why::Only);
         }
         let fit =
             |index: BackendIndex| !doubtful.contains(index) && self.may_serve(now, need, self.backend(index));
         if let Some(preferred) = need.prefer.filter(|preferred| fit(*preferred)) {
-            return Some(preferred);
+            return (preferred, Why::KnowsMost);
         }
         if let Some(curious) = self.unmeasured_peer(now, need, best, doubtful, rng) {
-            return Some(curious);
+            return (curious, Why::Explored);
         }
         let mut all = self.favourites.all;
         let mut of_class = self.favourites.of_class[need.class.index()];
@@ -215,13 +221,14 @@ impl Fleet {
         let kept = match (holds(&mut all), &all) {
             (true, Some(held)) => {
                 of_class = None;
-                Some(held.backend)
+                Some((held.backend, Why::Favourite))
             }
-            _ => holds(&mut of_class).then(|| of_class.map(|held| held.backend)).flatten(),
+            _ if holds(&mut of_class) => of_class.map(|held| (held.backend, Why::FavouriteOfClass)),
+            _ => None,
         };
         self.favourites.all = all;
         self.favourites.of_class[need.class.index()] = of_class;
-        if kept.is_some() {
+        if let Some(kept) = kept {
             return kept;
         }
         // Nobody well is left, or the favourite only sits this one out: no reason to have a new one.
@@ -229,10 +236,10 @@ impl Fleet {
             doubts.spared.contains(held.backend) || self.backend(held.backend).lacks_method(now, need.method)
         });
         if doubtful.contains(best) || sits_out || need.submits {
-            return Some(best);
+            return (best, Why::InsteadOfFavourite);
         }
         self.favour(now, need, all, best);
-        Some(best)
+        (best, Why::Best)
     }
 
     /// `best` takes the favourite's place: for everything, or only for the class at hand.
@@ -253,19 +260,27 @@ impl Fleet {
         }
     }
 
-    /// The first in [`Order`]. After failed attempts that is somebody in another failure domain.
-    fn best(
-        &self,
-        now: Timestamp,
-        need: &Need,
-        tried: BackendSet,
-        doubtful: BackendSet,
-    ) -> Option<BackendIndex> {
-        self.iter()
-            .filter(|(index, backend)| !tried.contains(*index) && self.may_serve(now, need, backend))
-            .map(|(index, backend)| (self.order(now, need.class, tried, doubtful, index, backend), index))
-            .min_by(|(a, at_a), (b, at_b)| a.compare(b).then(at_a.cmp(at_b)))
-            .map(|(_, index)| index)
+    /// The best candidates in [`Order`]. After failed attempts the first is somebody in another failure domain.
+    fn ranked(&self, now: Timestamp, need: &Need, tried: BackendSet, doubtful: BackendSet) -> Shortlist {
+        let mut best: [Option<(Order, BackendIndex)>; CANDIDATES_MAX] = Default::default();
+        for (index, backend) in self.iter() {
+            if tried.contains(index) || !self.may_serve(now, need, backend) {
+                continue;
+            }
+            let mut entry = Some((self.order(now, need.class, tried, doubtful, index, backend), index));
+            // Insertion into a short sorted array: equals keep the order of the configuration.
+            for slot in &mut best {
+                let goes_first = match (&entry, &*slot) {
+                    (Some((new, _)), Some((known, _))) => new.compare(known) == Ordering::Less,
+                    (Some(_), None) => true,
+                    (None, _) => break,
+                };
+                if goes_first {
+                    std::mem::swap(&mut entry, slot);
+                }
+            }
+        }
+        Shortlist(best.map(|entry| entry.map(|(order, backend)| order.of(backend))))
     }
 
     /// Whether it may be asked at all. These rules hold even when everything else is down.
@@ -389,6 +404,17 @@ struct Order {
 }
 
 impl Order {
+    fn of(&self, backend: BackendIndex) -> Candidate {
+        Candidate {
+            backend,
+            doubtful: self.doubtful,
+            failing: self.failing,
+            backup: self.tier == Tier::Backup,
+            overlap: self.overlap,
+            cost: Duration::from_nanos(self.cost as u64),
+        }
+    }
+
     fn compare(&self, other: &Self) -> Ordering {
         self.doubtful
             .cmp(&other.doubtful)

@@ -65,6 +65,7 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .route("/{chain}", post(rpc::named_chain))
         .route("/{chain}/", post(rpc::named_chain))
         .route("/status", get(pages::status))
+        .route("/status/{chain}/decisions", get(pages::decisions))
         .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))
         .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))
         .method_not_allowed_fallback(rpc::wrong_method)

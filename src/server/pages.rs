@@ -1,14 +1,14 @@
 //! What is not JSON-RPC: state for people, load balancers and orchestrators.
 
 use axum::Json;
-use axum::extract::State;
-use axum::response::{Html, IntoResponse};
+use axum::extract::{Path, State};
+use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
 use crate::gateway::Status;
 
-use super::Shared;
+use super::{Shared, rpc};
 
 /// A first page for whoever opens the address in a browser.
 pub(super) async fn index(State(shared): State<Shared>) -> Html<String> {
@@ -37,6 +37,14 @@ fn escape(text: &str) -> String {
 
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(shared.gateway.status())
+}
+
+/// Why the latest requests of a chain went where they went.
+pub(super) async fn decisions(State(shared): State<Shared>, Path(chain): Path<String>) -> Response {
+    match shared.gateway.decisions(&chain) {
+        Ok(decisions) => Json(decisions).into_response(),
+        Err(not_found) => rpc::refusal(StatusCode::NOT_FOUND, &not_found.to_string()),
+    }
 }
 
 /// The process lives.

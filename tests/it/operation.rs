@@ -131,5 +131,19 @@ async fn what_happens_to_a_backend_is_told_in_the_log_and_at_status() {
             .any(|what| what.as_str().is_some_and(|w| w.contains("left alone for a while: overloaded"))),
         "{changes:?}"
     );
+    // H14: each decision can be explained afterwards.
+    let decisions: serde_json::Value =
+        serde_json::from_slice(&proxy.get("/status/lab/decisions").await.body).expect("JSON");
+    let decisions = decisions.as_array().expect("decisions");
+    assert_eq!(decisions[0]["chosen"], "gcp", "{decisions:?}");
+    let names: Vec<_> =
+        decisions[0]["candidates"].as_array().expect("candidates").iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["gcp", "aws"], "{decisions:?}");
+    assert!(
+        decisions
+            .iter()
+            .any(|d| d["chosen"] == "gcp" && d["why"].as_str().is_some_and(|w| w.contains("shares least")))
+    );
+    assert_eq!(proxy.get("/status/nowhere/decisions").await.status(), 404);
     until("the log tells it", async || proxy.said().contains("left alone for a while")).await;
 }
