@@ -17,6 +17,7 @@ use crate::policy::{
 
 use super::accepted::Accepted;
 use super::filters::Filters;
+use super::grapevine::Grapevine;
 use super::link::Link;
 
 /// What the requests of one chain share.
@@ -35,6 +36,7 @@ pub(super) struct Chain {
     wanted: tokio::sync::Notify,
     used_at_ms: AtomicU64,
     changes_told: AtomicU64,
+    grapevine: Arc<Grapevine>,
 }
 
 /// The policy's state and the generator it draws from, behind one lock that is held for microseconds.
@@ -47,9 +49,9 @@ pub(super) struct Decider {
 impl Chain {
     pub(super) fn new(
         settings: config::Chain,
-        routing: config::Routing,
-        fanout: usize,
+        config: &config::Config,
         links: Vec<Link>,
+        grapevine: Arc<Grapevine>,
     ) -> Self {
         let mut fleet = Fleet::new(settings.backends.iter().map(spec).collect());
         for (at, backend) in settings.backends.iter().enumerate() {
@@ -63,8 +65,8 @@ impl Chain {
         let rng = SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(0));
         Self {
             settings,
-            routing,
-            fanout,
+            routing: config.routing.clone(),
+            fanout: config.transactions.fanout,
             links,
             filters: Filters::default(),
             accepted: Accepted::default(),
@@ -74,6 +76,7 @@ impl Chain {
             wanted: tokio::sync::Notify::new(),
             used_at_ms: AtomicU64::new(0),
             changes_told: AtomicU64::new(0),
+            grapevine,
         }
     }
 
@@ -115,6 +118,11 @@ impl Chain {
             let backend = &self.link(note.backend).name;
             let what = super::status::in_words(self, &note);
             let chain = &self.settings.name;
+            if matches!(note.change, Change::Ejected { .. } | Change::Condemned)
+                && let Some(provider) = &self.link(note.backend).vendor
+            {
+                self.grapevine.tell(chain, provider);
+            }
             match note.change {
                 Change::Ejected { .. } | Change::Paused { .. } | Change::Condemned => {
                     tracing::warn!(%chain, %backend, "{what}")

@@ -14,6 +14,7 @@ mod examine;
 mod explain;
 mod filters;
 mod forward;
+mod grapevine;
 mod identity;
 mod link;
 mod mask;
@@ -42,6 +43,7 @@ use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
 use admit::{Admission, admit};
 use call::{Answered, Said};
 use chain::Chain;
+use grapevine::Grapevine;
 use link::Link;
 use mask::Mask;
 
@@ -100,19 +102,16 @@ impl Gateway {
         let tls = Arc::new(Tls::new(&roots(&config.routing.roots))?);
         let dns = Arc::new(Dns::system());
         let tasks = CancellationToken::new();
+        let grapevine = Arc::new(Grapevine::default());
         let chains: Vec<_> = config
             .chains
             .iter()
             .map(|settings| {
                 let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
-                Arc::new(Chain::new(
-                    settings.clone(),
-                    config.routing.clone(),
-                    config.transactions.fanout,
-                    links,
-                ))
+                Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone()))
             })
             .collect();
+        grapevine.connect(chains.iter().map(Arc::downgrade).collect());
         for (at, chain) in chains.iter().enumerate() {
             // Public endpoints are small, and of the chains that come with the presets few are used.
             let eager = at == 0 || !chain.settings.is_public();

@@ -22,6 +22,8 @@ const UNSUPPORTED_MAX: usize = 64;
 const COOL_AFTER_CONSECUTIVE: u32 = 2;
 /// So is it here.
 const DOWN_AFTER: u32 = 2;
+/// What is heard of a provider from another chain counts for this long, or until the backend answers here.
+const RUMOUR_FOR: Duration = Duration::from_secs(10);
 /// A backend that answered within this time has an account that works.
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
 /// A limit that names no time usually counts per second.
@@ -164,6 +166,8 @@ pub struct Backend {
     last_failure: Option<(Class, Timestamp)>,
     /// Its latest good answer to a client's call.
     answered_at: Option<Timestamp>,
+    /// When its provider was last heard to fail elsewhere.
+    rumoured_at: Option<Timestamp>,
 }
 
 impl Backend {
@@ -182,6 +186,7 @@ impl Backend {
             failures_in_a_row: 0,
             last_failure: None,
             answered_at: None,
+            rumoured_at: None,
         }
     }
 
@@ -241,6 +246,17 @@ impl Backend {
             && !self.cordoned
             && !self.is_down()
             && !self.cooling(now).is_some_and(|cooling| is_about_the_account(cooling.class))
+    }
+
+    /// Its provider fails on another chain, and it has not answered here since.
+    pub fn is_rumoured(&self, now: Timestamp) -> bool {
+        self.rumoured_at.is_some_and(|heard| {
+            now.since(heard) < RUMOUR_FOR && self.answered_at.is_none_or(|answered| answered < heard)
+        })
+    }
+
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        self.rumoured_at = Some(now);
     }
 
     /// Attempts under way.

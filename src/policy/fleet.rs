@@ -163,6 +163,12 @@ impl Fleet {
         backend.cool_after_probe(now, outcome);
     }
 
+    /// The backend's provider fails on another chain: somebody else is asked first here, as far as there is
+    /// somebody, until this one has answered.
+    pub fn hear_of_trouble(&mut self, now: Timestamp, index: BackendIndex) {
+        self.backends[index.get()].hear(now);
+    }
+
     /// Points of overlap between the failure domains of two backends, from labels and from experience.
     pub fn overlap(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> u32 {
         self.overlaps[a.get() * self.backends.len() + b.get()] + self.suspicion.learned_overlap(now, a, b)

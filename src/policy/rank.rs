@@ -30,6 +30,8 @@ const SWITCHES_PER_MINUTE: usize = 3;
 const EXPLORE_ONE_IN: u32 = 32;
 /// What was measured more recently than this needs no exploring.
 const EXPLORE_AFTER: Duration = Duration::from_secs(10);
+/// A backend whose provider fails elsewhere gets this share of its requests until it has answered one.
+const RUMOURED_SHARE: f64 = 0.125;
 /// From here on part of a backend's load goes to others, all of what lies beyond its limit.
 const SPILL_FROM: f64 = 0.8;
 
@@ -183,6 +185,7 @@ impl Fleet {
                 doubts.ill.insert(index);
                 continue;
             }
+            let share = if backend.is_rumoured(now) { share * RUMOURED_SHARE } else { share };
             let beyond = (backend.utilisation(now) - SPILL_FROM) / (1.0 - SPILL_FROM);
             let kept = share * (1.0 - beyond.clamp(0.0, 1.0));
             if kept < 1.0 && !rng.random_bool(kept) {

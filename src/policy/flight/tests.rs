@@ -370,6 +370,22 @@ fn a_method_that_the_favourite_lacks_does_not_cost_it_the_others() {
 }
 
 #[test]
+fn trouble_of_a_provider_on_another_chain_is_heeded_until_it_answers_here() {
+    let mut fleet = three_clouds();
+    traffic(&mut fleet, 0..2_000, 20, |_, _| Class::Ok);
+    let a = fleet.find("a").unwrap();
+    fleet.hear_of_trouble(at(2_000), a);
+    let failing = |name: &str, _| if name == "a" { Class::ConnectionError } else { Class::Ok };
+    let (firsts, _) = traffic(&mut fleet, 2_001..2_500, 10, failing);
+    assert!(share(&firsts, "a") < 0.4, "{}", share(&firsts, "a"));
+    let mut fleet = three_clouds();
+    traffic(&mut fleet, 0..2_000, 20, |_, _| Class::Ok);
+    fleet.hear_of_trouble(at(2_000), a);
+    let (firsts, _) = traffic(&mut fleet, 2_001..6_000, 10, |_, _| Class::Ok);
+    assert!(share(&firsts, "a") > 0.8, "it answers, so the rumour is over: {}", share(&firsts, "a"));
+}
+
+#[test]
 fn headroom_is_spread_before_a_limit_is_reached() {
     let mut specs = vec![spec("a", Tier::Primary, "aws"), spec("g", Tier::Primary, "gcp")];
     specs[0].limit_per_s = Some(50.0);

@@ -93,3 +93,55 @@ async fn r15_a_cordoned_backend_answers_nothing_until_it_is_uncordoned() {
         rpc::exchange(&mut stream, pair.proxy.address(), path, &from_a_page, b"").await.expect("an answer");
     assert_eq!(refused.status(), 403, "a web page must not administrate");
 }
+
+#[tokio::test]
+async fn a_provider_that_fails_on_one_chain_is_doubted_on_the_others_before_it_costs_them_a_request() {
+    let chain_of = async |id: &str| {
+        crate::lab::front::Front::table(
+            json!({ "eth_chainId": id, "eth_blockNumber": "0x10", WATCHED: GOOD }),
+        )
+        .await
+    };
+    let (one, one_other) = (chain_of("0x7a69").await, chain_of("0x7a69").await);
+    let (two, two_other) = (chain_of("0x7a6a").await, chain_of("0x7a6a").await);
+    let mut settings = Settings::over(&[one.clone(), one_other.clone()]);
+    settings.backends[1].labels += "tier = \"backup\"\n";
+    // The second chain has the same two providers, the failing one cheaper to ask.
+    two_other.set(Fault::Latency(std::time::Duration::from_millis(30))).await;
+    let second = |front: &crate::lab::front::Front, name: &str| {
+        format!(
+            "[[chains.second.backends]]\nname = \"{name}\"\nurl = \"{}\"\nprovider = \"{name}-nodes\"\n",
+            front.url()
+        )
+    };
+    settings.tables = format!(
+        "[routing]\nhedging = false\n[chains.second]\nchain_id = 31338\n{}{}",
+        second(&two, "aws"),
+        second(&two_other, "gcp")
+    );
+    let mut proxy = Proxy::start(&settings).await;
+    proxy.ready().await;
+    let ask_second = async || {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": WATCHED}).to_string();
+        let mut stream = tokio::io::BufReader::new(
+            tokio::net::TcpStream::connect(proxy.address()).await.expect("it listens"),
+        );
+        let answer = rpc::exchange(&mut stream, proxy.address(), "/second", &[], body.as_bytes()).await;
+        answer.expect("an answer").header("x-outrigger-backend").map(str::to_owned)
+    };
+    until("the cheaper one serves the second chain", async || ask_second().await.as_deref() == Some("aws"))
+        .await;
+    one.set(Fault::status(500).only(&[WATCHED])).await;
+    until("the provider loses its place on the first chain", async || {
+        watched(&proxy).await;
+        proxy.said().contains("lost its place")
+    })
+    .await;
+    two.set(Fault::status(500).only(&[WATCHED])).await;
+    let before = two.count(WATCHED);
+    for _ in 0..3 {
+        assert_eq!(ask_second().await.as_deref(), Some("gcp"));
+    }
+    // Unwarned, each of the three would go to the failing one first; warned, one in eight does.
+    assert!(two.count(WATCHED) - before < 3, "{}", two.count(WATCHED) - before);
+}
