@@ -4,6 +4,7 @@
 
 mod check;
 mod config;
+mod memory;
 mod serve;
 mod style;
 

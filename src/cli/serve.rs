@@ -13,7 +13,7 @@ use crate::gateway::{ChainStatus, Gateway};
 use crate::server::{Draining, Server, router};
 
 use super::style::{DOUBTFUL, GOOD, STRONG, styled};
-use super::{Common, Outcome, style};
+use super::{Common, Outcome, memory, style};
 
 /// After this without any usable backend the operator is told.
 const SAY_NOT_READY_AFTER: Duration = Duration::from_secs(3);
@@ -74,11 +74,22 @@ async fn serve(config: &Config, from_file: bool) -> Outcome {
         }
     };
     welcome(&gateway, &server, from_file);
+    let file = memory::default_file(&gateway);
+    if let Some(file) = &file {
+        memory::recall(&gateway, file);
+    }
+    let keeper = file.clone().map(|file| tokio::spawn(memory::keep(gateway.clone(), file)));
     let (stop, draining) = (CancellationToken::new(), Draining::default());
     let signals = tokio::spawn(leave_on_signal(stop.clone(), draining.clone()));
     let observer = tokio::spawn(say_whether_ready(gateway.clone()));
-    let app = router(gateway, &config.server, draining);
+    let app = router(gateway.clone(), &config.server, draining);
     server.serve(app, stop).await;
+    if let Some(keeper) = keeper {
+        keeper.abort();
+    }
+    if let Some(file) = &file {
+        memory::save(&gateway, file);
+    }
     observer.abort();
     signals.abort();
     tracing::info!("stopped");

@@ -18,6 +18,7 @@ mod grapevine;
 mod identity;
 mod link;
 mod mask;
+mod memory;
 mod packet;
 mod status;
 mod transaction;
@@ -49,6 +50,7 @@ use mask::Mask;
 
 pub use examine::Examination;
 pub use explain::{CandidateStatus, DecisionStatus};
+pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{BackendStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
 

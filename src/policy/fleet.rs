@@ -11,7 +11,7 @@ use super::decision::Decisions;
 use super::notes::{Change, Notes};
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::suspicion::Suspicion;
-use super::{Outcome, Timestamp};
+use super::{Outcome, Remembered, Timestamp};
 
 /// On its way back a backend may be this much slower than its best peer.
 const KEEPS_UP_FACTOR: f64 = 1.5;
@@ -153,6 +153,24 @@ impl Fleet {
             if !experience.health.is_known() {
                 experience.health.seed_latency(now, took);
             }
+        }
+    }
+
+    /// Takes up what was known of a backend `age` ago. One that failed then has to prove itself first, while
+    /// somebody else can serve.
+    pub fn recall(
+        &mut self,
+        now: Timestamp,
+        index: BackendIndex,
+        class: MethodClass,
+        age: Duration,
+        remembered: Remembered,
+    ) {
+        let experience = &mut self.backends[index.get()].experience[class.index()];
+        experience.health.recall(now, age, remembered);
+        let can_come_back = !matches!(class, MethodClass::Submit | MethodClass::Other);
+        if can_come_back && experience.is_suspect(now) && self.backends.len() > 1 {
+            self.backends[index.get()].experience[class.index()].admission.eject(now);
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Timestamp;
 
 /// Half of the evidence on errors is forgotten in this time: long enough to remember an outage's
@@ -23,6 +25,8 @@ const PRIOR_FAILURES: f64 = 0.25;
 const PRIOR_SUCCESSES: f64 = 4.75;
 /// A failure counts as a round trip of at least this.
 const FAILURE_LATENCY: Duration = Duration::from_secs(1);
+/// No latency that is worth recalling is longer: the longest deadline is two minutes.
+const RECALLED_LATENCY_MAX_MS: f64 = 120_000.0;
 /// With this weight in the average.
 const FAILURE_WEIGHT: f64 = 0.2;
 /// What is assumed of a backend that has not been measured: neither good nor bad.
@@ -112,6 +116,31 @@ impl Health {
         self.measured
     }
 
+    /// What is worth knowing after a restart; `None` where nothing was measured.
+    pub fn remember(&self, now: Timestamp) -> Option<Remembered> {
+        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        self.measured.then(|| Remembered {
+            failures: self.failures * kept,
+            successes: self.successes * kept,
+            latency_ms: self.latency(now).as_secs_f64() * 1e3,
+        })
+    }
+
+    /// Takes up what was remembered `age` ago. What is no number that could have been written is left out.
+    pub fn recall(&mut self, now: Timestamp, age: Duration, remembered: Remembered) {
+        let Remembered { failures, successes, latency_ms } = remembered;
+        let sane = |value: f64, max: f64| (0.0..=max).contains(&value);
+        if self.measured || !sane(failures, EVIDENCE_MAX) || !sane(successes, EVIDENCE_MAX) {
+            return;
+        }
+        let kept = fading(age, ERROR_HALF_LIFE);
+        (self.failures, self.successes) = (failures * kept, successes * kept);
+        if sane(latency_ms, RECALLED_LATENCY_MAX_MS) {
+            self.observe_latency(now, Duration::from_secs_f64(latency_ms / 1e3));
+        }
+        self.at = now;
+    }
+
     fn fade(&mut self, now: Timestamp) {
         let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
         let kept = kept * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
@@ -142,6 +171,18 @@ impl Health {
         }
         self.measured = true;
     }
+}
+
+/// One (backend, method class)'s health, to be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// Evidence of failures, in calls.
+    pub failures: f64,
+    /// Evidence of good answers, in calls.
+    pub successes: f64,
+    /// Expected latency in milliseconds.
+    pub latency_ms: f64,
 }
 
 fn fading(age: Duration, half_life: Duration) -> f64 {
@@ -208,6 +249,28 @@ mod tests {
         }
         assert!(health.error_rate(at(0)) > 0.75);
         assert!(health.error_rate(at(90_000)) < 0.12);
+    }
+
+    #[test]
+    fn h13_what_was_known_before_a_restart_is_known_after_it_and_fades_meanwhile() {
+        let mut before = Health::default();
+        for _ in 0..40 {
+            before.record_failure(at(0), Duration::from_millis(1));
+        }
+        let remembered = before.remember(at(10)).unwrap();
+        let (mut soon, mut late) = (Health::default(), Health::default());
+        soon.recall(at(0), Duration::from_secs(5), remembered);
+        late.recall(at(0), Duration::from_secs(300), remembered);
+        assert!(soon.error_rate(at(0)) > 0.7);
+        assert!(late.error_rate(at(0)) < 0.1);
+        let mut nonsense = Health::default();
+        nonsense.recall(
+            at(0),
+            Duration::ZERO,
+            Remembered { failures: f64::NAN, successes: -1.0, latency_ms: 1e300 },
+        );
+        assert!(!nonsense.is_known());
+        assert_eq!(Health::default().remember(at(0)), None);
     }
 
     proptest::proptest! {

@@ -29,7 +29,7 @@ pub use decision::{Candidate, Decision, Decisions, Why};
 pub use domain::{DomainKind, DomainLabels};
 pub use fleet::{Attempted, Fleet, Need};
 pub use flight::{Event, Flight, Plan, Repeat, Step};
-pub use health::Health;
+pub use health::{Health, Remembered};
 pub use latency::Latencies;
 pub use notes::{Change, Note, Notes};
 pub use outcome::{Class, Failure, Outcome, Told};

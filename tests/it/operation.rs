@@ -109,6 +109,56 @@ async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn h13_health_survives_a_restart_and_a_broken_file_costs_nothing() {
+    let fronts = [backend().await, backend().await];
+    let mut settings = Settings::over(&fronts);
+    settings.backends[1].labels += "tier = \"backup\"\n";
+    settings.tables = "[routing]\nhedging = false\n".to_owned();
+    let mut proxy = Proxy::start(&settings).await;
+    proxy.ready().await;
+    fronts[0].set(Fault::Close.only(&[WATCHED])).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": WATCHED}).to_string();
+    for _ in 0..8 {
+        proxy.post(&call).await;
+    }
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = proxy.dir().join(".local/state/outrigger");
+    proxy.signal("TERM");
+    let kept = home.path().join("health.json");
+    let mut name = None;
+    until("it is written down", async || {
+        let mut files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        name = files
+            .find(|file| file.path().extension().is_some_and(|e| e == "json"))
+            .map(|file| file.file_name());
+        name.as_ref().is_some_and(|name| std::fs::copy(folder.join(name), &kept).is_ok())
+    })
+    .await;
+    let name = name.expect("its name");
+    drop(proxy);
+    fronts.iter().for_each(Front::forget);
+    let restart = async |memory: &[u8]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join(".local/state/outrigger");
+        std::fs::create_dir_all(&state).expect("it is made");
+        std::fs::write(state.join(&name), memory).expect("it is written");
+        let toml = settings.to_toml(std::path::Path::new("journal"));
+        let mut proxy = Proxy::start_with(folder, &toml, &[]).await;
+        proxy.ready().await;
+        proxy
+    };
+    let proxy = restart(&std::fs::read(&kept).expect("the copy")).await;
+    for _ in 0..3 {
+        let answer = proxy.post(&call).await;
+        assert_eq!(answer.header("x-outrigger-backend"), Some("gcp"));
+        assert_eq!(answer.header("x-outrigger-attempts"), Some("1"), "nobody pays for knowing it again");
+    }
+    let proxy = restart(b"{ broken").await;
+    assert_eq!(proxy.post(&call).await.status(), 200);
+    assert!(proxy.said().contains("learned anew"), "{}", proxy.said());
+}
+
+#[tokio::test]
 async fn what_happens_to_a_backend_is_told_in_the_log_and_at_status() {
     let fronts = [backend().await, backend().await];
     let mut settings = Settings::over(&fronts);
