@@ -13,7 +13,7 @@ use super::call::Call;
 use super::chain::Chain;
 
 /// A copy that has no answer by then has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends the calls to `backend` as well. The fleet has booked the attempt as started.
 pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: BackendIndex, need: Need) {

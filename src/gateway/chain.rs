@@ -118,13 +118,16 @@ impl Chain {
             let backend = &self.link(note.backend).name;
             let what = super::status::in_words(self, &note);
             let chain = &self.settings.name;
-            if matches!(note.change, Change::Ejected { .. } | Change::Condemned)
+            if matches!(note.change, Change::Ejected { .. } | Change::Silent { .. } | Change::Condemned)
                 && let Some(provider) = &self.link(note.backend).vendor
             {
                 self.grapevine.tell(chain, provider);
             }
             match note.change {
-                Change::Ejected { .. } | Change::Paused { .. } | Change::Condemned => {
+                Change::Ejected { .. }
+                | Change::Silent { .. }
+                | Change::Paused { .. }
+                | Change::Condemned => {
                     tracing::warn!(%chain, %backend, "{what}")
                 }
                 _ => tracing::info!(%chain, %backend, "{what}"),

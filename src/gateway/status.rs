@@ -250,6 +250,9 @@ pub(super) fn in_words(chain: &Chain, note: &Note) -> String {
             class.name(),
             error_rate * 100.0
         ),
+        Change::Silent { class } => {
+            format!("lost its place for {} calls: it takes them and answers nothing", class.name())
+        }
         Change::Paused { class } => format!("is left alone for a while: {}", class.describe()),
         Change::Condemned => "lost its place because its failure domain fails".to_owned(),
         Change::Cleared => "is no longer held responsible for its failure domain".to_owned(),

@@ -19,6 +19,10 @@ const STEP_SUCCESSES: u32 = 1;
 const SHADOW_SUCCESSES: u32 = 3;
 /// Copies are not sent faster than this: they come out of the budget for extra calls.
 const SHADOW_GAP: Duration = Duration::from_millis(100);
+/// After a copy that failed, the next one is sent this much later.
+const STILL_ILL: Duration = Duration::from_secs(1);
+/// While it has a share of the traffic, copies come more slowly.
+const RETURNING_GAP: Duration = Duration::from_millis(500);
 /// A first ejection, and the longest of a series.
 const PROBATION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// After this long without a relapse a backend is as good as new.
@@ -66,6 +70,7 @@ enum State {
         step: usize,
         since: Timestamp,
         successes: u32,
+        copied_at: Timestamp,
     },
 }
 
@@ -109,6 +114,11 @@ impl Admission {
                 *copied_at = now;
                 true
             }
+            // A backend that is nobody's first choice would have no requests to prove itself on.
+            State::Returning { copied_at, .. } if now.since(*copied_at) >= RETURNING_GAP => {
+                *copied_at = now;
+                true
+            }
             _ => false,
         }
     }
@@ -124,15 +134,15 @@ impl Admission {
                 *successes = if keeps_up { *successes + 1 } else { 0 };
                 let proven = self.relapses <= 1 || now.since(*since) >= proving;
                 if *successes >= SHADOW_SUCCESSES && proven {
-                    self.state = State::Returning { step: 0, since: now, successes: 0 };
+                    self.state = State::Returning { step: 0, since: now, successes: 0, copied_at: now };
                 }
             }
-            State::Returning { step, since, successes } => {
+            State::Returning { step, since, successes, copied_at } => {
                 *successes = if keeps_up { *successes + 1 } else { 0 };
                 if *successes >= STEP_SUCCESSES && now.since(*since) >= STEP {
                     self.state = match *step + 1 {
                         next if next < STEPS.len() => {
-                            State::Returning { step: next, since: now, successes: 0 }
+                            State::Returning { step: next, since: now, successes: 0, copied_at: *copied_at }
                         }
                         _ => State::Admitted,
                     };
@@ -149,8 +159,11 @@ impl Admission {
     /// A hard failure while it is on its way back throws it out again; while it is admitted, its error rate
     /// decides (one failure evicts nobody).
     pub fn failed(&mut self, now: Timestamp) {
-        if matches!(self.state, State::Shadowed { .. } | State::Returning { .. }) {
-            self.eject(now);
+        match self.state {
+            State::Admitted | State::Out { .. } => {}
+            // It is still the same outage: no relapse, only another look a little later.
+            State::Shadowed { .. } => self.state = State::Out { until: now + STILL_ILL },
+            State::Returning { .. } => self.eject(now),
         }
     }
 
@@ -249,7 +262,17 @@ mod tests {
         assert!(admission.wants_copy(at(1_000)));
         admission.failed(at(1_010));
         assert_eq!(admission.standing(at(1_020)), Standing::Out);
-        assert_eq!(admission.ejections().1, 2);
+        assert_eq!(admission.ejections().1, 1, "a copy that fails is no relapse");
+        let (shares, _) = way_back(&mut admission, 1_020);
+        assert_eq!(shares, STEPS);
+        admission.eject(at(20_000));
+        for ms in (22_000..26_000).step_by(10) {
+            admission.wants_copy(at(ms));
+            admission.succeeded(at(ms), true);
+        }
+        assert!(matches!(admission.standing(at(26_000)), Standing::Returning { .. }));
+        admission.failed(at(26_000));
+        assert_eq!((admission.standing(at(26_010)), admission.ejections().1), (Standing::Out, 3));
     }
 
     #[test]

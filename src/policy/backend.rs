@@ -41,6 +41,8 @@ const SUSPECT_FOR: Duration = Duration::from_secs(10);
 const SILENT_FACTOR: u32 = 2;
 /// Never earlier than this: a hedge has been sent by then.
 const SILENT_MIN: Duration = Duration::from_millis(400);
+/// So is a backend of which so many attempts in a row had to be cancelled long after its usual answers came.
+const OVERDUE_MAX: u32 = 3;
 /// Fewer samples than this make no quantile.
 const SAMPLES_MIN: u32 = 20;
 
@@ -98,6 +100,8 @@ pub struct Experience {
     pub(super) latencies: Latencies,
     pub(super) admission: Admission,
     in_flight: u32,
+    /// Attempts in a row that were cancelled although its usual answers would have come, and no answer between.
+    overdue_in_a_row: u32,
     /// When it last answered, or began to work after having nothing to do.
     active_at: Timestamp,
 }
@@ -125,8 +129,11 @@ impl Experience {
 
     /// Whether calls are under way that have been silent for far too long.
     pub fn is_silent(&self, now: Timestamp) -> bool {
-        let usual = self.quantile(0.99).unwrap_or_else(|| self.health.latency(now));
-        self.in_flight > 0 && now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN)
+        // Where too little is known, the average would only repeat how long it has been silent before.
+        let usual = self.quantile(0.99).unwrap_or(SILENT_MIN / SILENT_FACTOR);
+        let waits_in_vain =
+            self.in_flight > 0 && now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN);
+        waits_in_vain || (self.in_flight > 0 && self.overdue_in_a_row >= OVERDUE_MAX)
     }
 
     /// Whether its answers say that it fails.
@@ -308,6 +315,7 @@ impl Backend {
         let about_the_method = self.is_about_the_method(now, outcome, method);
         let experience = &mut self.experience[class.index()];
         experience.active_at = now;
+        experience.overdue_in_a_row = 0;
         let lesson = match outcome.class {
             _ if about_the_method => {
                 self.lack(now, method);
@@ -355,6 +363,11 @@ impl Backend {
     /// An attempt was cancelled: it would have lasted at least so long.
     pub(super) fn learn_lower_bound(&mut self, now: Timestamp, class: MethodClass, took: Duration) {
         let experience = &mut self.experience[class.index()];
+        let usual =
+            experience.quantile(0.99).unwrap_or_else(|| experience.health.latency(now) * SILENT_FACTOR);
+        if took >= usual {
+            experience.overdue_in_a_row = experience.overdue_in_a_row.saturating_add(1);
+        }
         experience.health.record_cancelled(now, took);
         if experience.latencies.quantile(0.5).is_some_and(|median| took > median) {
             experience.latencies.record(now, took);

@@ -61,7 +61,7 @@ pub struct Budget {
 /// Retries a second that are always affordable.
 const RETRY_FLOOR_PER_S: f64 = 10.0;
 /// How much may be saved: a burst of hedges when a backend falls silent, of retries when it dies.
-const HEDGES_IN_HAND: f64 = 20.0;
+const HEDGES_IN_HAND: f64 = 60.0;
 const RETRIES_IN_HAND: f64 = 100.0;
 
 impl Budget {
@@ -116,7 +116,7 @@ mod tests {
             hedges += u32::from(budget.may_hedge());
             retries += u32::from(budget.may_retry(now));
         }
-        assert!(hedges <= 1_000 + 20, "{hedges}");
+        assert!(hedges <= 1_000 + 60, "{hedges}");
         assert!(retries <= 2_000 + 100 + 20, "{retries}");
     }
 

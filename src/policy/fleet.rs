@@ -235,9 +235,20 @@ impl Fleet {
 
     /// An attempt was cancelled because another one answered: a lower bound on its latency.
     pub(super) fn cancelled(&mut self, now: Timestamp, attempted: Attempted) {
-        let backend = &mut self.backends[attempted.backend.get()];
-        backend.ended(attempted.need.class);
-        backend.learn_lower_bound(now, attempted.need.class, attempted.took);
+        let Attempted { backend: index, need, took } = attempted;
+        let backend = &mut self.backends[index.get()];
+        backend.learn_lower_bound(now, need.class, took);
+        let is_silent = backend.experience(need.class).is_silent(now);
+        backend.ended(need.class);
+        // It takes calls and answers none: that is a failure, though none of them says so.
+        if is_silent {
+            self.suspicion.failed(now, index);
+            if self.may_eject(now, index, need.class) {
+                self.backends[index.get()].experience[need.class.index()].admission.eject(now);
+                self.notes.write(now, index, Change::Silent { class: need.class });
+            }
+            self.review_domains(now);
+        }
     }
 
     /// A call that no client waits for came to an outcome: a copy, see [`Step::Send`](super::Step::Send), or a
@@ -254,21 +265,22 @@ impl Fleet {
     /// Takes a backend out when its answers say that it fails and somebody else is well. When everybody fails
     /// alike, our own network or the chain is to blame, and nobody is taken out.
     fn eject_if_suspect(&mut self, now: Timestamp, index: BackendIndex, class: MethodClass) {
-        // Transactions are offered to the next one anyway, and cannot be copied to prove anything.
-        let can_come_back = !matches!(class, MethodClass::Submit | MethodClass::Other);
         let experience = &self.backends[index.get()].experience[class.index()];
-        let is_out = !matches!(experience.standing(now), Standing::Admitted);
-        if !can_come_back
-            || is_out
-            || !experience.is_suspect(now)
-            || !self.has_admitted_peer(now, index, class)
-        {
+        if !experience.is_suspect(now) || !self.may_eject(now, index, class) {
             return;
         }
         let (failures_in_a_row, error_rate) =
             (experience.health.consecutive_failures(), experience.health.error_rate(now));
         self.backends[index.get()].experience[class.index()].admission.eject(now);
         self.notes.write(now, index, Change::Ejected { class, failures_in_a_row, error_rate });
+    }
+
+    /// Whether it takes part, could come back, and somebody else is well.
+    fn may_eject(&self, now: Timestamp, index: BackendIndex, class: MethodClass) -> bool {
+        // Transactions are offered to the next one anyway, and cannot be copied to prove anything.
+        let can_come_back = !matches!(class, MethodClass::Submit | MethodClass::Other);
+        let standing = self.backends[index.get()].experience[class.index()].standing(now);
+        can_come_back && standing == Standing::Admitted && self.has_admitted_peer(now, index, class)
     }
 
     /// Whether somebody else could serve the class: takes part, and does not fail just now.

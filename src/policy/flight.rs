@@ -89,6 +89,8 @@ const HEDGE_QUANTILE: f64 = 0.95;
 const HEDGE_LATENCY_FACTOR: u32 = 3;
 /// Without budget for a hedge, or where hedging is not allowed, the next backend is asked after this.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a silent backend is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(150);
 /// Pause before the same backend is asked once more.
 const SAME_BACKEND_PAUSE: Duration = Duration::from_millis(200);
 /// Attempts of one request that may be under way together.
@@ -255,7 +257,14 @@ impl Flight {
             self.hedged = true;
             return true;
         }
-        silent >= PATIENCE && fleet.budget.may_retry(now)
+        // When nobody gets an answer from it any more, its requests are as good as failed.
+        let given_up = silent >= PATIENCE
+            || fleet.backend(youngest.backend).experience(self.plan.need.class).is_silent(now);
+        if given_up && fleet.budget.may_retry(now) {
+            self.hedged = true;
+            return true;
+        }
+        false
     }
 
     fn wait(&self, now: Timestamp, fleet: &Fleet) -> Step {
@@ -270,11 +279,15 @@ impl Flight {
     /// When an attempt that started at `since` has been silent for too long.
     fn doubt_at(&self, now: Timestamp, backend: BackendIndex, since: Timestamp, fleet: &Fleet) -> Timestamp {
         let due = |delay| Some(since + delay).filter(|at| *at > now);
+        if self.plan.repeat == Repeat::IfUnsent {
+            return self.plan.deadline;
+        }
         let hedge = (self.plan.repeat == Repeat::Freely && !self.hedged)
             .then(|| due(self.hedge_delay(now, backend, fleet)))
             .flatten();
-        let patience = (self.plan.repeat != Repeat::IfUnsent).then(|| due(PATIENCE)).flatten();
-        hedge.or(patience).unwrap_or(Timestamp::NEVER).min(self.plan.deadline)
+        // A hedge that was not affordable, or not allowed, may be called for a moment later.
+        let look_again = Some(now + LOOK_AGAIN).filter(|at| *at < since + PATIENCE);
+        hedge.or(look_again).or(due(PATIENCE)).unwrap_or(Timestamp::NEVER).min(self.plan.deadline)
     }
 
     fn hedge_delay(&self, now: Timestamp, backend: BackendIndex, fleet: &Fleet) -> Duration {
@@ -304,5 +317,7 @@ impl Flight {
     }
 }
 
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod tests;

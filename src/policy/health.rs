@@ -19,10 +19,10 @@ const ERROR_HALF_LIFE: Duration = Duration::from_secs(15);
 const EVIDENCE_MAX: f64 = 60.0;
 /// The latency average's time constant on the way down.
 const LATENCY_TAU: Duration = Duration::from_secs(10);
-/// Prior: one failure in twenty attempts, worth five attempts. One failure of a fresh backend then
-/// reads as 21 %, three as 40 %.
-const PRIOR_FAILURES: f64 = 0.25;
-const PRIOR_SUCCESSES: f64 = 4.75;
+/// Prior: one failure in a hundred attempts, worth five attempts. One failure of a fresh backend then
+/// reads as 17 %, three as 38 %.
+const PRIOR_FAILURES: f64 = 0.05;
+const PRIOR_SUCCESSES: f64 = 4.95;
 /// A failure counts as a round trip of at least this.
 const FAILURE_LATENCY: Duration = Duration::from_secs(1);
 /// No latency that is worth recalling is longer: the longest deadline is two minutes.

@@ -23,6 +23,11 @@ pub enum Change {
         /// Its estimated share of failures, 0 to 1.
         error_rate: f64,
     },
+    /// Lost its place: calls were under way, and nothing came back any more.
+    Silent {
+        /// For which methods.
+        class: MethodClass,
+    },
     /// Is left alone for a while: it said so, or two calls in a row did.
     Paused {
         /// What it said.

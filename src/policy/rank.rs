@@ -23,6 +23,8 @@ const CHALLENGE_FACTOR: f64 = 0.7;
 const CLEARLY_BETTER_FACTOR: f64 = 0.3;
 /// A favourite must have been beaten for this long: a chance failure, or one slow answer, passes.
 const BEATEN_FOR: Duration = Duration::from_millis(500);
+/// By a little, for this long: what is left of a chance failure in the averages passes too.
+const BEATEN_A_LITTLE_FOR: Duration = Duration::from_secs(3);
 /// A favourite that is well is left for a better one this often in a minute and no more.
 const SWITCHES_PER_MINUTE: usize = 3;
 /// One request in so many goes first to a primary that has not been measured lately, so that a
@@ -65,6 +67,8 @@ impl Favourite {
 struct Doubts {
     /// Not well, or not known to be well again.
     ill: BackendSet,
+    /// Of those, the ones that fail or are silent: what they share with others counts against the others.
+    stricken: BackendSet,
     /// Well, and left out of this one request by lot: near its limit, or only partly back.
     spared: BackendSet,
 }
@@ -90,7 +94,7 @@ impl Fleet {
             self.review_domains(now);
         }
         let doubts = self.doubts(now, need.class, rng);
-        let ranked = self.ranked(now, need, tried, doubts.all());
+        let ranked = self.ranked(now, need, tried, doubts);
         let best = ranked.0[0]?;
         let (chosen, why) = match tried.is_empty() {
             true => self.first(now, need, doubts, best.backend, rng),
@@ -140,7 +144,7 @@ impl Fleet {
         tried.insert(taken);
         let mut further = Vec::new();
         while further.len() < count
-            && let Some(next) = self.ranked(now, need, tried, doubts.all()).0[0].map(|best| best.backend)
+            && let Some(next) = self.ranked(now, need, tried, doubts).0[0].map(|best| best.backend)
         {
             tried.insert(next);
             if self.backend(next).identity() != Identity::Confirmed {
@@ -164,7 +168,10 @@ impl Fleet {
                 && self.may_serve(now, need, backend)
                 && backend.identity() == Identity::Confirmed
                 && backend.cooling(now).is_none()
-                && matches!(backend.experience(need.class).standing(now), Standing::Shadowed)
+                && matches!(
+                    backend.experience(need.class).standing(now),
+                    Standing::Shadowed | Standing::Returning { .. }
+                )
         });
         let index = wanting?.0;
         let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
@@ -173,7 +180,7 @@ impl Fleet {
 
     /// Everybody who only serves when nobody better is left.
     fn doubts(&self, now: Timestamp, class: MethodClass, rng: &mut impl Rng) -> Doubts {
-        let mut doubts = Doubts { ill: self.condemned, spared: BackendSet::default() };
+        let mut doubts = Doubts { ill: self.condemned, ..Doubts::default() };
         for (index, backend) in self.iter() {
             let experience = backend.experience(class);
             let (well, share) = match experience.standing(now) {
@@ -181,7 +188,11 @@ impl Fleet {
                 Standing::Returning { share } => (true, share),
                 Standing::Out | Standing::Shadowed => (false, 0.0),
             };
-            if !well || backend.cooling(now).is_some() || experience.is_silent(now) {
+            let stricken = !well || experience.is_silent(now);
+            if stricken {
+                doubts.stricken.insert(index);
+            }
+            if stricken || backend.cooling(now).is_some() {
                 doubts.ill.insert(index);
                 continue;
             }
@@ -241,8 +252,32 @@ impl Fleet {
         if doubtful.contains(best) || sits_out || need.submits {
             return (best, Why::InsteadOfFavourite);
         }
-        self.favour(now, need, all, best);
-        (best, Why::Best)
+        let successor = self.successor(now, need, doubts, all, best);
+        self.favour(now, need, all, successor);
+        (successor, Why::Best)
+    }
+
+    /// Who follows a favourite. One that is in trouble may only be the first of its failure domain, so somebody
+    /// distant is better than somebody fast; one that was merely beaten is followed by who beat it.
+    fn successor(
+        &self,
+        now: Timestamp,
+        need: &Need,
+        doubts: Doubts,
+        all: Option<Favourite>,
+        best: BackendIndex,
+    ) -> BackendIndex {
+        let Some(held) = all.map(|held| held.backend).filter(|held| *held != best) else { return best };
+        let in_trouble = doubts.ill.contains(held)
+            || cost(now, need.class, self.backend(best))
+                < CLEARLY_BETTER_FACTOR * cost(now, need.class, self.backend(held));
+        if !in_trouble {
+            return best;
+        }
+        let mut left = BackendSet::default();
+        left.insert(held);
+        let distant = self.ranked(now, need, left, doubts).0[0];
+        distant.filter(|distant| !distant.doubtful).map_or(best, |distant| distant.backend)
     }
 
     /// `best` takes the favourite's place: for everything, or only for the class at hand.
@@ -264,13 +299,13 @@ impl Fleet {
     }
 
     /// The best candidates in [`Order`]. After failed attempts the first is somebody in another failure domain.
-    fn ranked(&self, now: Timestamp, need: &Need, tried: BackendSet, doubtful: BackendSet) -> Shortlist {
+    fn ranked(&self, now: Timestamp, need: &Need, tried: BackendSet, doubts: Doubts) -> Shortlist {
         let mut best: [Option<(Order, BackendIndex)>; CANDIDATES_MAX] = Default::default();
         for (index, backend) in self.iter() {
             if tried.contains(index) || !self.may_serve(now, need, backend) {
                 continue;
             }
-            let mut entry = Some((self.order(now, need.class, tried, doubtful, index, backend), index));
+            let mut entry = Some((self.order(now, need.class, tried, doubts, index, backend), index));
             // Insertion into a short sorted array: equals keep the order of the configuration.
             for slot in &mut best {
                 let goes_first = match (&entry, &*slot) {
@@ -301,15 +336,18 @@ impl Fleet {
         now: Timestamp,
         class: MethodClass,
         tried: BackendSet,
-        doubtful: BackendSet,
+        doubts: Doubts,
         index: BackendIndex,
         backend: &Backend,
     ) -> Order {
+        let doubtful = doubts.all().contains(index);
+        let away_from = tried.or(doubts.stricken);
+        let overlaps = away_from.iter().filter(|other| *other != index);
         Order {
-            doubtful: doubtful.contains(index),
-            failing: doubtful.contains(index) && self.suspicion.is_failing(now, index),
+            doubtful,
+            failing: doubtful && self.suspicion.is_failing(now, index),
             tier: backend.spec().tier,
-            overlap: tried.iter().map(|other| self.overlap(now, index, other)).sum(),
+            overlap: overlaps.map(|other| self.overlap(now, index, other)).sum(),
             unknown: backend.identity() == Identity::Unknown,
             cost: cost(now, class, backend),
         }
@@ -333,7 +371,10 @@ impl Fleet {
             return true;
         }
         let beaten_for = now.since(*held.beaten_since.get_or_insert(now));
-        beaten_for < BEATEN_FOR || (!clearly_better && now.since(held.since) < HOLD)
+        match clearly_better {
+            true => beaten_for < BEATEN_FOR,
+            false => beaten_for < BEATEN_A_LITTLE_FOR || now.since(held.since) < HOLD,
+        }
     }
 
     fn unmeasured_peer(
