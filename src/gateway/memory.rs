@@ -37,7 +37,7 @@ impl Gateway {
             let decider = chain.decide();
             let backends = decider.fleet.iter().map(|(_, backend)| {
                 let classes = MethodClass::ALL.into_iter().filter_map(|class| {
-                    Some((class.name().to_owned(), backend.health(class).remember(now)?))
+                    Some((class.name().to_owned(), backend.experience(class).remember(now)?))
                 });
                 (backend.spec().name.to_string(), classes.collect())
             });

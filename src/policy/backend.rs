@@ -10,7 +10,7 @@ use super::capacity::Capacity;
 use super::domain::DomainLabels;
 use super::health::Health;
 use super::latency::Latencies;
-use super::{Class, Outcome, Timestamp};
+use super::{Class, Outcome, Remembered, Timestamp};
 
 /// No word of a backend keeps it out longer than this; then it is asked again.
 const COOL_DOWN_MAX: Duration = Duration::from_secs(3600);
@@ -125,6 +125,12 @@ impl Experience {
     /// How far it takes part.
     pub fn standing(&self, now: Timestamp) -> Standing {
         self.admission.standing(now)
+    }
+
+    /// What is worth knowing after a restart; `None` where nothing was measured.
+    pub fn remember(&self, now: Timestamp) -> Option<Remembered> {
+        let out = self.standing(now) != Standing::Admitted;
+        self.health.remember(now).map(|remembered| Remembered { out, ..remembered })
     }
 
     /// Whether calls are under way that have been silent for far too long.

@@ -169,7 +169,7 @@ impl Fleet {
         let experience = &mut self.backends[index.get()].experience[class.index()];
         experience.health.recall(now, age, remembered);
         let can_come_back = !matches!(class, MethodClass::Submit | MethodClass::Other);
-        if can_come_back && experience.is_suspect(now) && self.backends.len() > 1 {
+        if can_come_back && (remembered.out || experience.is_suspect(now)) && self.backends.len() > 1 {
             self.backends[index.get()].experience[class.index()].admission.eject(now);
         }
     }

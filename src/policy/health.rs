@@ -123,12 +123,13 @@ impl Health {
             failures: self.failures * kept,
             successes: self.successes * kept,
             latency_ms: self.latency(now).as_secs_f64() * 1e3,
+            out: false,
         })
     }
 
     /// Takes up what was remembered `age` ago. What is no number that could have been written is left out.
     pub fn recall(&mut self, now: Timestamp, age: Duration, remembered: Remembered) {
-        let Remembered { failures, successes, latency_ms } = remembered;
+        let Remembered { failures, successes, latency_ms, .. } = remembered;
         let sane = |value: f64, max: f64| (0.0..=max).contains(&value);
         if self.measured || !sane(failures, EVIDENCE_MAX) || !sane(successes, EVIDENCE_MAX) {
             return;
@@ -183,6 +184,8 @@ pub struct Remembered {
     pub successes: f64,
     /// Expected latency in milliseconds.
     pub latency_ms: f64,
+    /// It had lost its place.
+    pub out: bool,
 }
 
 fn fading(age: Duration, half_life: Duration) -> f64 {
@@ -267,7 +270,7 @@ mod tests {
         nonsense.recall(
             at(0),
             Duration::ZERO,
-            Remembered { failures: f64::NAN, successes: -1.0, latency_ms: 1e300 },
+            Remembered { failures: f64::NAN, successes: -1.0, latency_ms: 1e300, out: false },
         );
         assert!(!nonsense.is_known());
         assert_eq!(Health::default().remember(at(0)), None);
