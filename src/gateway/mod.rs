@@ -38,6 +38,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{self, Config};
 use crate::ethereum::MethodKind;
+use crate::ethereum::chains::ChainPreset;
 use crate::jsonrpc::{self, ErrorObject, Id, Limits, Rejected, Request, code};
 use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
 
@@ -222,8 +223,8 @@ impl Gateway {
         let Some(name) = name else { return chains.first().ok_or(NotFound::Chain) };
         let by_name = chains.iter().find(|chain| chain.settings.name == name);
         let goes_by = |chain: &&Arc<Chain>| {
-            let aliases = chain.settings.preset.map_or(&[][..], |preset| preset.aliases);
-            aliases.contains(&name) || name.parse() == Ok(chain.settings.chain_id)
+            let known_as = |preset: &ChainPreset| preset.name == name || preset.aliases.contains(&name);
+            chain.settings.preset.is_some_and(known_as) || name.parse() == Ok(chain.settings.chain_id)
         };
         by_name.or_else(|| chains.iter().find(goes_by)).ok_or(NotFound::Chain)
     }

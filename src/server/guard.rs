@@ -20,19 +20,26 @@ pub(super) async fn refuse_foreign_hosts(
     next: Next,
 ) -> Response {
     let connection = request.extensions().get::<Connection>().copied();
-    // HTTP/2 names the host in `:authority`, which is the URI's.
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|value| value.to_str().ok())
-        .or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    if is_allowed(host, connection.is_some_and(|c| c.is_on_loopback()), &shared.settings) {
+    let on_loopback = connection.is_some_and(|c| c.is_on_loopback());
+    if named_hosts(&request).all(|host| is_allowed(host, on_loopback, &shared.settings)) {
         return next.run(request).await;
     }
     rpc::refusal(
         StatusCode::FORBIDDEN,
         "the Host header names another machine: use localhost, or list the name under server.allowed_hosts",
     )
+}
+
+/// Every name that the request calls us by; a lone `None` where it has none. HTTP/2 and absolute targets name
+/// the host in the URI, and a browser that was led here cannot choose which of two names is looked at.
+fn named_hosts(request: &Request) -> impl Iterator<Item = Option<&str>> {
+    let in_target = request.uri().authority().map(|authority| Some(authority.as_str()));
+    // What is no text is no name of ours.
+    let in_headers =
+        request.headers().get_all(HOST).iter().map(|value| Some(value.to_str().unwrap_or_default()));
+    let mut names = in_headers.chain(in_target).peekable();
+    let nameless = names.peek().is_none().then_some(None);
+    names.chain(nameless)
 }
 
 fn is_allowed(host: Option<&str>, on_loopback: bool, settings: &config::Server) -> bool {
