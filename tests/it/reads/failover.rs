@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::{GOOD, Pair, WATCHED, backend, call, status_of, until, watched};
 use crate::lab::front::Fault;
 use crate::lab::proxy::{Proxy, Settings};
+use crate::lab::rpc;
 
 /// R1: what a failing provider answers with.
 fn failures() -> Vec<(&'static str, Fault)> {
@@ -171,13 +170,7 @@ async fn r2_a_backend_that_is_down_at_the_start_gets_traffic_once_it_is_up() {
 async fn r10_a_client_that_hangs_up_costs_no_backend_its_name() {
     let pair = Pair::start().await;
     pair.primary.set(Fault::Hang.only(&[WATCHED])).await;
-    let mut client = TcpStream::connect(pair.proxy.address()).await.expect("it listens");
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#);
-    let request = format!(
-        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    client.write_all(request.as_bytes()).await.expect("it is sent");
+    let client = rpc::call_and_leave(pair.proxy.address(), WATCHED).await.expect("it listens");
     until("the call reaches the backend", async || pair.primary.count(WATCHED) == 1).await;
     drop(client);
     until("the call is given up", async || status_of(&pair.proxy, "aws").await["in_flight"] == 0).await;
