@@ -45,7 +45,10 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
     let mut confirmed_at = Instant::now();
     loop {
         let deadline = Instant::now() + PATIENCE;
+        let named = chain.decide().fleet.backend(backend).cooling(chain.now()).filter(|c| c.by_its_word);
         let pause = match chain.link(backend).identity() {
+            // A limit counts these questions too.
+            _ if named.is_some() => named.map_or(CALM_PAUSE, |cooling| cooling.until.since(chain.now())),
             _ if chain.decide().fleet.backend(backend).is_cordoned() => CALM_PAUSE,
             _ if !eager && chain.idle_for().is_none_or(|idle| idle > FORGET_AFTER) => CALM_PAUSE,
             Identity::Unknown => match identify(chain, backend, deadline).await {
