@@ -11,12 +11,14 @@ use crate::lab::proxy::{Proxy, Settings};
 use crate::lab::rpc;
 
 /// R1: what a failing provider answers with.
-fn failures() -> Vec<(&'static str, Fault)> {
+pub(super) fn failures() -> Vec<(&'static str, Fault)> {
     let json_error = |status, code, message: &str| {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":"$ID","error":{{"code":{code},"message":"{message}"}}}}"#);
         Fault::respond(status, &[("content-type", "application/json")], &body)
     };
+    let cloudflare =
+        |status| Fault::respond(status, &[("server", "cloudflare")], &format!("error code: {status}"));
     vec![
         ("301", Fault::moved("http://169.254.169.254/latest/meta-data/")),
         ("302", Fault::respond(302, &[("location", "https://login.example/")], "")),
@@ -33,7 +35,14 @@ fn failures() -> Vec<(&'static str, Fault)> {
         ("502", Fault::respond(502, &[("content-type", "text/html")], "<html>502 Bad Gateway</html>")),
         ("503", Fault::status(503)),
         ("504", Fault::status(504)),
-        ("520", Fault::respond(520, &[("server", "cloudflare")], "error code: 520")),
+        ("520", cloudflare(520)),
+        ("521", cloudflare(521)),
+        ("522", cloudflare(522)),
+        ("523", cloudflare(523)),
+        ("524", cloudflare(524)),
+        ("525", cloudflare(525)),
+        ("526", cloudflare(526)),
+        ("530", cloudflare(530)),
         ("HTML with 200", Fault::html()),
         ("empty", Fault::empty()),
         ("truncated", Fault::CutAfter(20)),
@@ -120,21 +129,6 @@ async fn p2_a_backend_that_takes_no_batches_gets_single_calls_and_nobody_notices
         pair.primary.seen().into_iter().filter(|seen| seen.methods.iter().any(|m| m == WATCHED)).collect();
     let batches = bodies.iter().filter(|seen| seen.body.starts_with(b"[")).count();
     assert_eq!((batches, bodies.len()), (1, 5), "one batch was tried, then it was known");
-}
-
-#[tokio::test]
-async fn r2_a_name_that_does_not_resolve_and_a_wrong_certificate_are_masked_at_once() {
-    let (no_tls, good) = (backend().await, backend().await);
-    let mut settings = Settings::over(&[good.clone(), no_tls.clone(), good.clone()]);
-    settings.backends[0].url = "http://no-such-host.invalid/".to_owned();
-    // A plain HTTP port is no TLS server.
-    settings.backends[1].url = no_tls.url().replace("http://", "https://");
-    settings.backends[2].labels += "tier = \"backup\"\n";
-    let mut proxy = Proxy::start(&settings).await;
-    proxy.ready().await;
-    let started = Instant::now();
-    assert_eq!(watched(&proxy).await["result"], GOOD);
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

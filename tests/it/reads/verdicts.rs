@@ -76,6 +76,29 @@ async fn r7_the_error_a_client_sees_is_the_one_that_tells_most() {
 }
 
 #[tokio::test]
+async fn h8_a_key_that_works_again_is_noticed_by_the_next_call() {
+    let front = backend().await;
+    let mut proxy = Proxy::start(&Settings::over(std::slice::from_ref(&front))).await;
+    proxy.ready().await;
+    let json = [("content-type", "application/json")];
+    let refused = Fault::respond(401, &json, r#"{"message":"No API key found in request"}"#);
+    front.set(refused.only(&[WATCHED])).await;
+    for _ in 0..3 {
+        assert!(watched(&proxy).await["error"].is_object());
+    }
+    assert_eq!(status_of(&proxy, "aws").await["state"], "paused");
+    let asked = front.count("eth_blockNumber");
+    until("the proxy has asked its cheap question", async || front.count("eth_blockNumber") > asked + 1)
+        .await;
+    assert_eq!(status_of(&proxy, "aws").await["state"], "paused", "H10");
+    assert_eq!(proxy.get("/readyz").await.status(), 503);
+    front.heal().await;
+    assert_eq!(watched(&proxy).await["result"], GOOD, "it is still asked while nobody else is left");
+    assert_eq!(status_of(&proxy, "aws").await["state"], "ok");
+    assert_eq!(proxy.get("/readyz").await.status(), 200);
+}
+
+#[tokio::test]
 async fn h7_a_rate_limited_backend_is_not_asked_again_inside_its_window_and_stays_well() {
     let pair = Pair::start().await;
     pair.primary.set(Fault::rate_limited("600").only(&[WATCHED])).await;
