@@ -1,5 +1,8 @@
 //! O1, O3: starting, being ready, and leaving.
 
+mod leaving;
+mod readiness;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -28,6 +28,9 @@ async fn backend() -> Front {
         WATCHED: GOOD,
         "eth_getBalance": "0xde0b6b3a7640000",
         "eth_getTransactionReceipt": null,
+        "eth_getBlockByHash": null,
+        "eth_getLogs": [],
+        "eth_getCode": "0x",
     }))
     .await
 }
