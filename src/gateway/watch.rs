@@ -76,10 +76,23 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
             }
             Identity::Confirmed => {
                 look_at_head(chain, backend, deadline).await;
-                if chain.decide().fleet.backend(backend).failed_last() { DOWN_PAUSE } else { CALM_PAUSE }
+                calm(chain, backend).await;
+                Duration::ZERO
             }
         };
         sleep(pause).await;
+    }
+}
+
+/// Until the next look at a backend that serves: soon after it failed, whoever met the failure. A fleet that
+/// died between two looks and is back would otherwise be taken for dead until the next one.
+async fn calm(chain: &Chain, backend: BackendIndex) {
+    let looked_at = Instant::now();
+    while looked_at.elapsed() < CALM_PAUSE {
+        sleep(DOWN_PAUSE).await;
+        if chain.decide().fleet.backend(backend).failed_last() {
+            return;
+        }
     }
 }
 
