@@ -9,9 +9,10 @@ use super::{WATCHED, backend, until};
 use crate::lab::front::Fault;
 use crate::lab::proxy::{Proxy, Settings};
 
-async fn state(proxy: &Proxy) -> String {
-    let status: Value = serde_json::from_slice(&proxy.get("/status").await.body).expect("JSON");
-    status["chains"][0]["backends"][0]["state"].as_str().expect("a word").to_owned()
+/// What `/status` says of each backend.
+async fn backends(proxy: &Proxy) -> Vec<Value> {
+    let mut status: Value = serde_json::from_slice(&proxy.get("/status").await.body).expect("JSON");
+    serde_json::from_value(status["chains"][0]["backends"].take()).expect("an array")
 }
 
 #[tokio::test]
@@ -34,7 +35,7 @@ async fn o3_without_a_usable_backend_it_is_alive_and_not_ready() {
             None => settings.backends[0].labels += "cordoned = true\n",
         }
         let proxy = Proxy::start(&settings).await;
-        until(expected, async || state(&proxy).await == expected).await;
+        until(expected, async || backends(&proxy).await[0]["state"] == expected).await;
         let ready = proxy.get("/readyz").await;
         assert_eq!(ready.status(), 503, "{fault:?}");
         let ready: Value = serde_json::from_slice(&ready.body).expect("JSON");
@@ -48,6 +49,8 @@ async fn o3_traffic_tells_at_once_that_all_are_gone_and_a_return_is_seen_without
     let fronts = [backend().await, backend().await];
     let mut proxy = Proxy::start(&Settings::over(&fronts)).await;
     proxy.ready().await;
+    // The next look would be a quarter of a minute away.
+    until("the heads are known", async || backends(&proxy).await.iter().all(|b| b["head"] == 16)).await;
     for front in &fronts {
         front.set(Fault::Refuse).await;
     }
