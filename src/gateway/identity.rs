@@ -3,6 +3,8 @@
 //! A wrong URL in a file, or a provider that routes a key to another network, answers fast, well formed
 //! and wrong. No backend serves a read before it has named the right chain.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -13,16 +15,18 @@ use crate::upstream;
 
 use super::chain::Chain;
 
-/// Asks for the chain id, once however many requests wait for it.
+/// Somebody else's question that has been silent for this long may hang on a connection of yesterday's: a
+/// backend that came back is found by asking again, not by waiting for it.
+const WAIT_FOR_ANOTHER: Duration = Duration::from_millis(250);
+
+/// Asks for the chain id, once however many requests wait for it, as long as it is answered soon.
 ///
 /// # Errors
 /// What the backend's answer came to, when it did not confirm the chain.
 pub(super) async fn identify(chain: &Chain, backend: BackendIndex, deadline: Instant) -> Result<(), Outcome> {
     let link = chain.link(backend);
-    let _turn = match tokio::time::timeout_at(deadline, link.identifying.lock()).await {
-        Ok(turn) => turn,
-        Err(_) => return Err(Outcome::of(Class::TimeoutUpstream)),
-    };
+    let patience = deadline.min(Instant::now() + WAIT_FOR_ANOTHER);
+    let _turn = tokio::time::timeout_at(patience, link.identifying.lock()).await;
     if link.identity() == Identity::Confirmed {
         return Ok(());
     }

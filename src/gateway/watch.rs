@@ -45,7 +45,10 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
     let mut confirmed_at = Instant::now();
     loop {
         let deadline = Instant::now() + PATIENCE;
+        let named = chain.decide().fleet.backend(backend).cooling(chain.now()).filter(|c| c.by_its_word);
         let pause = match chain.link(backend).identity() {
+            // A limit counts these questions too.
+            _ if named.is_some() => named.map_or(CALM_PAUSE, |cooling| cooling.until.since(chain.now())),
             _ if chain.decide().fleet.backend(backend).is_cordoned() => CALM_PAUSE,
             _ if !eager && chain.idle_for().is_none_or(|idle| idle > FORGET_AFTER) => CALM_PAUSE,
             Identity::Unknown => match identify(chain, backend, deadline).await {
@@ -73,10 +76,23 @@ async fn tend(chain: &Chain, backend: BackendIndex, eager: bool) {
             }
             Identity::Confirmed => {
                 look_at_head(chain, backend, deadline).await;
-                if chain.decide().fleet.backend(backend).failed_last() { DOWN_PAUSE } else { CALM_PAUSE }
+                calm(chain, backend).await;
+                Duration::ZERO
             }
         };
         sleep(pause).await;
+    }
+}
+
+/// Until the next look at a backend that serves: soon after it failed, whoever met the failure. A fleet that
+/// died between two looks and is back would otherwise be taken for dead until the next one.
+async fn calm(chain: &Chain, backend: BackendIndex) {
+    let looked_at = Instant::now();
+    while looked_at.elapsed() < CALM_PAUSE {
+        sleep(DOWN_PAUSE).await;
+        if chain.decide().fleet.backend(backend).failed_last() {
+            return;
+        }
     }
 }
 

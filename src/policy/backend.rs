@@ -91,6 +91,10 @@ pub struct Cooling {
     pub class: Class,
     /// It named the time itself, or a limit did: asking earlier would only prolong it.
     pub by_its_word: bool,
+    /// Since when.
+    since: Timestamp,
+    /// It was a call that is no client's that met this.
+    by_probe: bool,
 }
 
 /// Experience with one backend in one class of methods.
@@ -348,12 +352,14 @@ impl Backend {
                 experience.latencies.record(now, took);
                 self.capacity.answered(took);
                 self.answered_at = Some(now);
+                // Sent after the refusal: no straggler from before it.
+                self.account_works(|cooling| now.since(cooling.since) >= took);
                 Lesson::Answered
             }
         };
         let consecutive = self.experience[class.index()].health.consecutive_failures();
         self.note(now, outcome);
-        let paused = !about_the_method && self.cool(now, outcome, consecutive);
+        let paused = !about_the_method && self.cool(now, outcome, consecutive, false);
         (lesson, paused)
     }
 
@@ -391,12 +397,24 @@ impl Backend {
     }
 
     pub(super) fn cool_after_probe(&mut self, now: Timestamp, outcome: &Outcome) {
+        // What a probe was refused, a probe may find mended. What a client's call was refused it may not: a
+        // plan can lack real methods and have the cheap ones.
+        if outcome.class == Class::Ok {
+            self.account_works(|cooling| cooling.by_probe);
+        }
         let consecutive = self.failures_in_a_row;
-        self.cool(now, outcome, consecutive);
+        self.cool(now, outcome, consecutive, true);
+    }
+
+    /// A pause that was about the account ends early where an answer disproves it.
+    fn account_works(&mut self, disproved: impl Fn(&Cooling) -> bool) {
+        self.cooling = self.cooling.filter(|cooling| {
+            cooling.by_its_word || !is_about_the_account(cooling.class) || !disproved(cooling)
+        });
     }
 
     /// Leaves it alone for a while where the outcome says so. Whether that is news.
-    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32) -> bool {
+    fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32, by_probe: bool) -> bool {
         // An overloaded backend that names a time may still be asked when nobody else is left.
         let by_its_word = outcome.retry_after.is_some() && outcome.class == Class::RateLimited;
         let pause = match (outcome.retry_after, outcome.cool_down) {
@@ -411,7 +429,7 @@ impl Backend {
         let until = now + pause.min(COOL_DOWN_MAX);
         let is_news = self.cooling(now).is_none();
         if self.cooling.is_none_or(|cooling| cooling.until < until) {
-            self.cooling = Some(Cooling { until, class: outcome.class, by_its_word });
+            self.cooling = Some(Cooling { until, class: outcome.class, by_its_word, since: now, by_probe });
         }
         is_news
     }
@@ -437,4 +455,66 @@ pub(super) enum Lesson {
 
 pub(super) fn is_about_the_account(class: Class) -> bool {
     matches!(class, Class::QuotaExhausted | Class::Unauthorized | Class::GeoBlocked | Class::WrongChain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASS: MethodClass = MethodClass::ALL[0];
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_millis(ms)
+    }
+
+    fn backend() -> Backend {
+        let labels = DomainLabels::new();
+        let mut backend = Backend::new(BackendSpec {
+            name: "a".into(),
+            tier: Tier::Primary,
+            private: false,
+            labels,
+            limit_per_s: None,
+        });
+        backend.identity = Identity::Confirmed;
+        backend
+    }
+
+    fn learn(backend: &mut Backend, now: Timestamp, took_ms: u64, class: Class) {
+        backend.learn(now, CLASS, None, Duration::from_millis(took_ms), &Outcome::of(class));
+    }
+
+    #[test]
+    fn h8_an_answer_to_a_call_that_was_sent_after_the_refusal_ends_the_pause_about_the_account() {
+        let mut backend = backend();
+        learn(&mut backend, at(1000), 10, Class::Unauthorized);
+        learn(&mut backend, at(1020), 500, Class::Ok);
+        assert!(backend.cooling(at(1020)).is_some(), "it was sent before the refusal and says nothing");
+        learn(&mut backend, at(1040), 10, Class::Ok);
+        assert!(backend.cooling(at(1040)).is_none() && backend.is_usable(at(1040)));
+    }
+
+    #[test]
+    fn h10_a_probe_takes_back_what_a_probe_was_refused_and_nothing_else() {
+        let mut refused_probe = backend();
+        refused_probe.cool_after_probe(at(0), &Outcome::of(Class::QuotaExhausted));
+        assert!(!refused_probe.is_usable(at(5)));
+        refused_probe.cool_after_probe(at(10), &Outcome::of(Class::Ok));
+        assert!(refused_probe.is_usable(at(10)));
+        let mut refused_call = backend();
+        learn(&mut refused_call, at(0), 1, Class::QuotaExhausted);
+        refused_call.cool_after_probe(at(10), &Outcome::of(Class::Ok));
+        assert!(!refused_call.is_usable(at(10)), "cheap calls may be allowed where real ones are not");
+    }
+
+    #[test]
+    fn h7_a_good_answer_does_not_shorten_the_window_of_a_limit() {
+        let mut backend = backend();
+        let limited =
+            Outcome { retry_after: Some(Duration::from_secs(60)), ..Outcome::of(Class::RateLimited) };
+        backend.learn(at(0), CLASS, None, Duration::ZERO, &limited);
+        learn(&mut backend, at(100), 1, Class::Ok);
+        backend.cool_after_probe(at(200), &Outcome::of(Class::Ok));
+        assert!(backend.cooling(at(59_000)).is_some_and(|cooling| cooling.by_its_word));
+    }
 }

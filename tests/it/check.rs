@@ -1,5 +1,7 @@
 //! O6 and the command line: what is wrong is named, with its mend, and the exit code says so.
 
+mod schema;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -75,6 +77,34 @@ url = "htps://b.example"
 }
 
 #[test]
+fn o6_what_is_wrong_with_a_file_is_told_without_its_keys() {
+    let key = "s3cr3t0123456789abcdef";
+    let backend = |lines: &str| format!("[[chains.mainnet.backends]]\nname = \"one\"\n{lines}\n");
+    let wrong = [
+        format!("url = \"htps://a.example/v3/{key}\""),
+        format!("url = \"https://a.example:99999/v3/{key}\""),
+        format!("url = [\"https://a.example/v3/{key}\"]"),
+        format!("url = \"https://a.example\"\nwss = \"wss://a.example/v3/{key}\""),
+        format!("url = \"https://a.example\"\nws = \"https://a.example/v3/{key}\""),
+        format!("url = \"https://a.example\"\nheaders = {{ x-api-key = \"{key}\\n\" }}"),
+        format!("url = \"https://a.example\"\nurl = \"https://a.example/v3/{key}\""),
+        format!("url = \"https://a.example/v3/{key}"),
+        "url = \"htps://a.example/v3/${KEY}\"".to_owned(),
+        "url = \"https://${KEY}@/v3\"".to_owned(),
+    ];
+    for lines in wrong {
+        for arguments in [&[][..], &["--json"]] {
+            let output = run_check(&backend(&lines), arguments, &[("KEY", key)]);
+            let (text, code) = said(&output);
+            assert_eq!(code, 2, "{lines}: {text}");
+            assert!(text.contains("o.toml:"), "{lines}: {text}");
+            assert!(!text.contains(key), "{lines}: {text}");
+            assert!(output.stdout.is_empty(), "a program that reads the result must not find one: {text}");
+        }
+    }
+}
+
+#[test]
 fn o6_three_backends_in_one_cloud_are_said_to_be_one_cloud() {
     let backend = |n: u8| {
         format!(
@@ -89,6 +119,13 @@ fn o6_three_backends_in_one_cloud_are_said_to_be_one_cloud() {
     std::fs::write(folder.path().join("o.toml"), toml).expect("it is written");
     let output = outrigger(folder.path(), &["check", "--config", "o.toml", "--json"], &[]);
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on standard output");
+    for told in ["findings", "mends"] {
+        let sentences = report["chains"][0][told].as_array().expect("sentences");
+        assert!(!sentences.is_empty(), "{told}");
+        for sentence in sentences.iter().filter_map(Value::as_str) {
+            assert!(text.contains(sentence), "`{sentence}` is missing in:\n{text}");
+        }
+    }
     assert_eq!(report["chains"][0]["independent"], 1);
     assert_eq!(report["chains"][0]["backends"].as_array().map(Vec::len), Some(3));
 }
@@ -146,6 +183,13 @@ async fn o6_a_probe_finds_wrong_chains_dead_retired_and_locked_backends_and_show
         report["probes"].as_array().expect("probes").iter().map(|probe| probe["fit"] == true).collect();
     assert_eq!((fit, code), (vec![true, false, false, false, false], 1));
     assert!(!text.contains(key) && !json.contains(key), "a key is shown:\n{text}\n{json}");
+    // Both tell the same, and each finding with what to do about it.
+    for probe in report["probes"].as_array().expect("probes").iter().filter(|probe| probe["fit"] == false) {
+        let word = |name: &str| probe[name].as_str().expect("words").to_owned();
+        let line = format!("{}: {}; {}", word("backend"), word("finding"), word("mend"));
+        assert!(text.contains(&line), "`{line}` is missing in:\n{text}");
+        assert!(word("mend").len() > 10, "{line}");
+    }
 }
 
 #[test]
@@ -173,8 +217,14 @@ fn a_first_file_is_written_once_and_passes_its_own_check() {
     };
     let (text, code) = run(&["config", "init"], &[]);
     assert_eq!(code, 0, "{text}");
+    let path = folder.path().join("outrigger.toml");
+    let first = std::fs::read_to_string(&path).expect("it is there");
+    std::fs::write(&path, format!("# mine\n{first}")).expect("it is written");
     let (text, code) = run(&["config", "init"], &[]);
     assert_eq!(code, 1, "an existing file is left alone: {text}");
+    assert!(text.contains("outrigger.toml"), "{text}");
+    assert!(std::fs::read_to_string(&path).expect("it is there").starts_with("# mine"));
+    std::fs::write(&path, first).expect("it is written");
     let (text, code) = run(&["check"], &[]);
     assert_eq!(code, 2, "its variables are not set: {text}");
     let file = std::fs::read_to_string(folder.path().join("outrigger.toml")).expect("it is there");
@@ -186,8 +236,6 @@ fn a_first_file_is_written_once_and_passes_its_own_check() {
     let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, "0123456789abcdef")).collect();
     let (text, code) = run(&["check"], &variables);
     assert_eq!(code, 0, "{text}");
-    let (schema, code) = run(&["config", "schema"], &[]);
-    assert_eq!(code, 0);
-    let schema: Value = serde_json::from_str(&schema).expect("JSON");
-    assert!(schema["properties"]["chains"].is_object());
+    let to_standard_output = outrigger(folder.path(), &["config", "init", "-"], &[]);
+    assert_eq!(String::from_utf8_lossy(&to_standard_output.stdout), file, "`-` prints the same");
 }

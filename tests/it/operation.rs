@@ -1,5 +1,8 @@
 //! O1, O3: starting, being ready, and leaving.
 
+mod leaving;
+mod readiness;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::lab::front::{Fault, Front};
 use crate::lab::proxy::{Proxy, Settings};
+use crate::lab::rpc;
 
 const WATCHED: &str = "eth_gasPrice";
 
@@ -63,13 +67,7 @@ async fn o1_on_sigterm_work_under_way_is_finished_and_kept_connections_are_sent_
     let mut buffer = vec![0; 4096];
     assert!(idle.read(&mut buffer).await.expect("an answer") > 0);
     front.set(Fault::Latency(Duration::from_millis(600)).only(&[WATCHED])).await;
-    let mut busy = TcpStream::connect(proxy.address()).await.expect("it listens");
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#);
-    let request = format!(
-        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    busy.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut busy = rpc::call_and_leave(proxy.address(), WATCHED).await.expect("it listens");
     until("the call is under way", async || front.count(WATCHED) > 0).await;
     let address = proxy.address().to_owned();
     proxy.signal("TERM");
@@ -94,13 +92,7 @@ async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
     let mut proxy = Proxy::start_with(tempfile::tempdir().expect("a folder"), &toml, &[]).await;
     proxy.ready().await;
     front.set(Fault::Hang.only(&[WATCHED])).await;
-    let mut busy = TcpStream::connect(proxy.address()).await.expect("it listens");
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#);
-    let request = format!(
-        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    busy.write_all(request.as_bytes()).await.expect("it is sent");
+    let _busy = rpc::call_and_leave(proxy.address(), WATCHED).await.expect("it listens");
     until("the call is under way", async || front.count(WATCHED) > 0).await;
     let started = tokio::time::Instant::now();
     let (status, said) = tokio::task::spawn_blocking(move || proxy.stop()).await.expect("it is waited for");

@@ -3,8 +3,12 @@
 //! A primary that fails and a backup that does not make the order certain, so that calls can be counted. Methods
 //! that the proxy itself asks (`eth_chainId`, `eth_blockNumber`) are not the ones that are counted.
 
+mod batches;
 mod failover;
 mod fleet;
+mod limits;
+mod recovery;
+mod tls;
 mod verdicts;
 
 use serde_json::{Value, json};
@@ -24,6 +28,9 @@ async fn backend() -> Front {
         WATCHED: GOOD,
         "eth_getBalance": "0xde0b6b3a7640000",
         "eth_getTransactionReceipt": null,
+        "eth_getBlockByHash": null,
+        "eth_getLogs": [],
+        "eth_getCode": "0x",
     }))
     .await
 }

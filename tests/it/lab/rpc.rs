@@ -34,6 +34,17 @@ pub async fn post(address: &str, headers: &[(&str, &str)], body: &[u8]) -> std::
     exchange(&mut stream, address, "/", headers, body).await
 }
 
+/// Sends a call on a connection of its own and does not wait for the answer: the caller reads it, or hangs up.
+pub async fn call_and_leave(address: &str, method: &str) -> std::io::Result<BufReader<TcpStream>> {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
+    let headers = [("host", address), ("content-type", "application/json")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let request = Message { start: "POST / HTTP/1.1".to_owned(), headers, body: body.into() };
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    stream.get_mut().write_all(&request.to_bytes()).await?;
+    Ok(stream)
+}
+
 /// One request and its answer on an open connection.
 pub async fn exchange(
     stream: &mut BufReader<TcpStream>,

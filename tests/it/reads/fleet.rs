@@ -37,16 +37,15 @@ async fn r14_backups_serve_only_while_no_primary_can_and_order_in_the_file_makes
 
 #[tokio::test]
 async fn r15_a_backend_of_another_chain_answers_nothing_even_when_everything_else_is_down() {
-    let pair = Pair::start_with(|_| {}).await;
-    let stranger = backend().await;
+    let (stranger, honest) = (backend().await, backend().await);
     stranger.set(Fault::ChainId(1)).await;
-    let mut settings = Settings::over(&[stranger.clone(), pair.backup.clone()]);
+    let mut settings = Settings::over(&[stranger.clone(), honest.clone()]);
     settings.tables = "[routing]\nhedging = false\n".to_owned();
     let mut proxy = Proxy::start(&settings).await;
     proxy.ready().await;
     until("it is found out", async || status_of(&proxy, "aws").await["state"] == "wrong chain").await;
     assert_eq!(watched(&proxy).await["result"], GOOD);
-    pair.backup.set(Fault::Refuse).await;
+    honest.set(Fault::Refuse).await;
     for _ in 0..5 {
         assert!(watched(&proxy).await["error"].is_object());
     }
