@@ -91,7 +91,7 @@ pub struct Gateway {
 
 struct Inner {
     chains: Vec<Arc<Chain>>,
-    limits: Limits,
+    server: config::Server,
     made_at: Instant,
     _tasks: DropGuard,
 }
@@ -128,8 +128,8 @@ impl Gateway {
                 }
             });
         }
-        let limits = Limits { batch_items_max: config.server.max_batch };
-        let inner = Inner { chains, limits, made_at: Instant::now(), _tasks: tasks.drop_guard() };
+        let server = config.server.clone();
+        let inner = Inner { chains, server, made_at: Instant::now(), _tasks: tasks.drop_guard() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -141,7 +141,8 @@ impl Gateway {
             return reply(&Id::NULL, &Answered::refused(error));
         };
         chain.touch();
-        match jsonrpc::parse(&packet.body, &self.inner.limits) {
+        let limits = Limits { batch_items_max: self.inner.server.max_batch };
+        match jsonrpc::parse(&packet.body, &limits) {
             Err(rejected) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, request).await,
@@ -227,6 +228,11 @@ impl Gateway {
         drop(decider);
         tracing::info!(chain = %chain.settings.name, backend, cordoned, "cordon");
         Ok(())
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn server_settings(&self) -> &config::Server {
+        &self.inner.server
     }
 
     fn chain(&self, name: Option<&str>) -> Result<&Arc<Chain>, NotFound> {
