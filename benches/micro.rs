@@ -2,6 +2,10 @@
 //!
 //!     cargo bench --bench micro
 
+#[allow(dead_code)] // of the other bench's cases only the large answer is of use here
+#[path = "proxy/case.rs"]
+mod case;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -31,9 +35,9 @@ fn verdicts(c: &mut Criterion) {
     let headers = HeaderMap::new();
     let mut group = c.benchmark_group("classify");
     let small = br#"{"jsonrpc":"2.0","id":7,"result":"0x10"}"#.to_vec();
-    let logs = format!(r#"{{"jsonrpc":"2.0","id":7,"result":"0x{}"}}"#, "1".repeat(1_000_000)).into_bytes();
+    let logs = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{}}}"#, case::LARGE.result()).into_bytes();
     let limited = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32005,"message":"daily request count exceeded, request rate limited"}}"#.to_vec();
-    for (name, body) in [("small result", small), ("1 MB result", logs), ("rate limit", limited)] {
+    for (name, body) in [("small result", small), ("1 MB of logs", logs), ("rate limit", limited)] {
         let body = Bytes::from(body);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |b| {

@@ -20,11 +20,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Cheap to clone; what it runs in the background ends with the last clone.
     let mut gateway = Gateway::new(&config)?;
 
-    // One call. Which backend answered, and how many had to be asked, is nobody's concern here.
-    match gateway.call(None, "eth_blockNumber", ()).await {
-        Ok(head) => println!("head {head}"),
-        Err(error) => println!("no head: {} ({})", error.message, error.code),
-    }
+    // One call, its result read as the type that is asked for. Which backend answered, and how many had to be asked, is nobody's concern here.
+    let head: String = gateway.call(None, "eth_blockNumber", ()).await?;
+    println!("block {}", u64::from_str_radix(head.trim_start_matches("0x"), 16)?);
 
     // The same engine as a tower service over whole packets, batches included: what a server would send on.
     let batch = r#"[{"jsonrpc":"2.0","id":1,"method":"eth_chainId"},

@@ -7,6 +7,7 @@
 //! LISTEN names another address than 127.0.0.1:3000, CHAIN_ID another chain than 31337. It ends on Ctrl-C.
 
 use std::error::Error;
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::State;
@@ -37,20 +38,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let gateway = Gateway::new(&config)?;
 
+    // Kept, because `/eth/readyz` shall say no from the moment this app is told to end.
+    // Where that does not matter, `gateway.router()` is all it takes.
+    let draining = Draining::default();
     let app = Router::new()
         .route("/", get(summary))
         .with_state(gateway.clone())
         // Guards, limits and CORS of the configuration come along; layers around them are your own. As a nested
         // service it answers at `/eth` and `/eth/` alike.
-        .nest_service("/eth", router(gateway, &config.server, Draining::default()));
+        .nest_service("/eth", router(gateway, &config.server, draining.clone()))
+        // The guards have to know who asks: a web page that was led to a local port is refused by it.
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let end = async {
+    let end = async move {
         let _ = tokio::signal::ctrl_c().await;
+        draining.begin();
     };
+    // Requests under way are finished first.
     axum::serve(listener, app).with_graceful_shutdown(end).await?;
+    println!("stopped");
     Ok(())
 }
 

@@ -1,10 +1,13 @@
-//! A closed loop of keep-alive connections, and what it saw.
+//! A closed loop of keep-alive connections, and what it saw. Each connection sends its next request when the
+//! last one is answered: a slow subject is asked less, so that tails are flattered and only subjects compare.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::case::{Case, Request};
 use crate::subject::Subject;
 
 /// What one window saw.
@@ -13,18 +16,30 @@ pub struct Measured {
     pub requests_per_s: f64,
     pub p50_us: f64,
     pub p99_us: f64,
-    /// CPU time of the subject's processes per request; NaN without any.
+    /// CPU time of the subject's processes per request; NaN where they are not known.
     pub cpu_us: f64,
+    /// Memory of the subject's processes at the end of the window; NaN where they are not known.
     pub rss_mib: f64,
+    /// Requests without a whole, good answer.
     pub failed: u64,
 }
 
-/// Loads a subject for one window, after a tenth of it as warm-up.
-pub async fn measure(subject: &mut Subject, method: &str, connections: usize, window: Duration) -> Measured {
-    lap(subject, method, connections, window / 10).await;
+/// Share of a window that connections and caches warm up before it.
+const WARM_UP: f64 = 0.1;
+/// Nothing here takes longer, unless it is broken.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Room for a head and for a piece of a large answer.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Numbers the requests of the whole run.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Loads a subject for one window, after a warm-up.
+pub async fn measure(subject: &Subject, case: Case, connections: usize, window: Duration) -> Measured {
+    lap(subject, case, connections, window.mul_f64(WARM_UP)).await;
     let cpu_before = subject.cpu();
     let started = Instant::now();
-    let (mut latencies_us, failed) = lap(subject, method, connections, window).await;
+    let (mut latencies_us, failed) = lap(subject, case, connections, window).await;
     let took = started.elapsed();
     let cpu =
         subject.cpu().zip(cpu_before).map_or(f64::NAN, |(after, before)| (after - before).as_secs_f64());
@@ -43,11 +58,19 @@ pub async fn measure(subject: &mut Subject, method: &str, connections: usize, wi
     }
 }
 
-async fn lap(subject: &Subject, method: &str, connections: usize, window: Duration) -> (Vec<u32>, u64) {
+/// One request on a connection of its own: whether it is answered as it should be.
+pub async fn answers(subject: &Subject, case: Case) -> bool {
+    let mut request = case.request(&subject.address, &subject.path);
+    let Ok(mut stream) = TcpStream::connect(&subject.address).await else { return false };
+    ask(&mut stream, &mut request, case, &mut vec![0; BUFFER_BYTES]).await.is_some()
+}
+
+async fn lap(subject: &Subject, case: Case, connections: usize, window: Duration) -> (Vec<u32>, u64) {
     let until = Instant::now() + window;
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
-            tokio::spawn(client(subject.address.clone(), subject.path.clone(), method.to_owned(), until))
+            let request = case.request(&subject.address, &subject.path);
+            tokio::spawn(client(subject.address.clone(), request, case, until))
         })
         .collect();
     let (mut all, mut failed) = (Vec::new(), 0);
@@ -59,53 +82,68 @@ async fn lap(subject: &Subject, method: &str, connections: usize, window: Durati
     (all, failed)
 }
 
-async fn client(address: String, path: String, method: String, until: Instant) -> (Vec<u32>, u64) {
-    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{method}\",\"params\":[]}}");
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
+async fn client(address: String, mut request: Request, case: Case, until: Instant) -> (Vec<u32>, u64) {
     let (mut latencies_us, mut failed) = (Vec::new(), 0);
-    let mut buffer = vec![0; 256 * 1024];
-    let Ok(mut stream) = TcpStream::connect(&address).await else { return (latencies_us, 1) };
-    let _ = stream.set_nodelay(true);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut kept: Option<TcpStream> = None;
     while Instant::now() < until {
-        let sent_at = Instant::now();
-        match exchange(&mut stream, request.as_bytes(), &mut buffer).await {
-            Some(()) => latencies_us.push(u32::try_from(sent_at.elapsed().as_micros()).unwrap_or(u32::MAX)),
-            None => {
-                failed += 1;
-                match TcpStream::connect(&address).await {
-                    Ok(again) => stream = again,
-                    Err(_) => break,
+        let mut stream = match kept.take() {
+            Some(stream) => stream,
+            None => match TcpStream::connect(&address).await {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    stream
                 }
+                Err(_) => return (latencies_us, failed + 1),
+            },
+        };
+        let sent_at = Instant::now();
+        match ask(&mut stream, &mut request, case, &mut buffer).await {
+            Some(()) => {
+                latencies_us.push(u32::try_from(sent_at.elapsed().as_micros()).unwrap_or(u32::MAX));
+                kept = Some(stream);
             }
+            None => failed += 1,
         }
     }
     (latencies_us, failed)
 }
 
-/// One request and its whole answer; `None` for anything but a JSON-RPC result in HTTP 200.
-async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut [u8]) -> Option<()> {
-    stream.write_all(request).await.ok()?;
-    let (mut filled, mut head_end) = (0, 0);
-    while head_end == 0 {
+async fn ask(stream: &mut TcpStream, request: &mut Request, case: Case, buffer: &mut [u8]) -> Option<()> {
+    let bytes = request.next(NUMBER.fetch_add(1, Ordering::Relaxed));
+    let asked = async {
+        stream.write_all(bytes).await.ok()?;
+        read_answer(stream, case, buffer).await
+    };
+    tokio::time::timeout(ANSWER_LIMIT, asked).await.ok()?
+}
+
+/// Reads a whole answer; `None` for anything but a JSON-RPC result of full size in HTTP 200.
+async fn read_answer(stream: &mut TcpStream, case: Case, buffer: &mut [u8]) -> Option<()> {
+    let (mut filled, mut head) = (0, None);
+    while head.is_none() {
         let read = stream.read(&mut buffer[filled..]).await.ok()?;
         if read == 0 {
             return None;
         }
         filled += read;
-        head_end = buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+        head = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n").map(|at| at + 4);
     }
+    let head_end = head?;
     let head = std::str::from_utf8(&buffer[..head_end]).ok()?.to_ascii_lowercase();
-    if !head.starts_with("http/1.1 200") {
-        return None;
-    }
     let length: usize = head.split("content-length:").nth(1)?.lines().next()?.trim().parse().ok()?;
-    let mut left = length - (filled - head_end);
-    if memchr::memmem::find(&buffer[head_end..filled], b"\"result\"").is_none() && left == 0 {
+    if !head.starts_with("http/1.1 200") || length < case.answer_bytes_min() {
         return None;
     }
+    let mut left = length.checked_sub(filled - head_end)?;
+    /// The envelope stands before the result, and all of it fits into this.
+    const ENVELOPE_BYTES: usize = 60;
+    while filled - head_end < ENVELOPE_BYTES.min(length) {
+        let read = stream.read(&mut buffer[filled..]).await.ok()?;
+        left = left.checked_sub(read).filter(|_| read > 0)?;
+        filled += read;
+    }
+    memchr::memmem::find(&buffer[head_end..filled.min(head_end + ENVELOPE_BYTES)], b"\"result\"")?;
     while left > 0 {
         let part = left.min(buffer.len());
         let read = stream.read(&mut buffer[..part]).await.ok()?;

@@ -1,152 +1,142 @@
 //! End to end: what Outrigger costs beside a direct call and beside plain reverse proxies.
 //!
-//!     cargo bench --bench proxy                      # seven rounds, about six minutes
-//!     cargo bench --bench proxy -- --quick           # two short rounds
-//!     cargo bench --bench proxy -- --json out.json http://127.0.0.1:8545/    # and whatever you name
+//!     cargo bench --bench proxy                      # seven rounds, about five minutes
+//!     cargo bench --bench proxy -- --quick           # two short rounds, under twenty seconds
+//!     cargo bench --bench proxy -- --json out.json --backend-port 9545 http://127.0.0.1:8545/#4711
 //!
-//! A fixture backend and a closed-loop load generator live in this process; Outrigger, and nginx and HAProxy where
-//! they are installed, are processes of their own in front of the same backend. Subjects take turns within each
-//! round and the medians over the rounds count, since machines drift. Requests a second and latencies of a closed
-//! loop say how subjects compare, not what an open world would see. CPU per request is the kernel's own accounting of
-//! the proxy's processes, and holds still where the rest does not.
+//! The last form measures one more program, already running in front of `--backend-port`; `#4711` is its process.
+//! `OUTRIGGER_BIN=/path` measures an `outrigger` that was built elsewhere.
+//!
+//! The fixture backend is a process of its own, and so are Outrigger, nginx and HAProxy (those that are installed);
+//! this one is the load generator, on one thread. Subjects take turns within each round, and medians over the
+//! rounds count, since machines drift. The loop is closed: requests a second and latencies say how subjects
+//! compare, not what an open world would see. CPU per request is the kernel's own accounting of the proxy's
+//! processes, and holds still where the rest does not.
 
 mod backend;
+mod case;
+#[allow(dead_code)] // the tests use more of it
+#[path = "../../tests/it/lab/leash.rs"]
+mod leash;
 mod load;
+#[path = "../../tests/it/lab/ports.rs"]
+mod ports;
+mod report;
 mod subject;
 
-use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use load::{Measured, measure};
+use backend::Backend;
+use case::CASES;
+use report::{Machine, Report};
 use subject::Subject;
 
-/// Answer sizes: a block number, a block, a wide range of logs. The method tells the fixture which one is meant.
-const ANSWERS: [(&str, &str, usize); 3] = [
-    ("60 B", "eth_blockNumber", 20),
-    ("30 KB", "eth_getBlockByNumber", 30_000),
-    ("1 MB", "eth_getLogs", 1_000_000),
-];
 const CONNECTIONS: [usize; 2] = [1, 64];
+const USAGE: &str =
+    "--quick, --rounds N, --seconds S, --json FILE, --backend-port PORT, http://127.0.0.1:PORT/[#PID]";
 
 struct Options {
     rounds: usize,
     window: Duration,
     json: Option<String>,
+    backend_port: u16,
     urls: Vec<String>,
 }
 
-fn options() -> Result<Options, String> {
+/// What this process is to be.
+enum Role {
+    Bench(Options),
+    Backend(u16),
+    /// Started by `cargo test --benches`, which wants to see that it starts and no more.
+    Nothing,
+}
+
+fn role(arguments: impl Iterator<Item = String>) -> Result<Role, String> {
     let mut options =
-        Options { rounds: 7, window: Duration::from_millis(1500), json: None, urls: Vec::new() };
-    let mut arguments = std::env::args().skip(1);
+        Options { rounds: 7, window: Duration::from_secs(1), json: None, backend_port: 0, urls: Vec::new() };
+    let mut asked_for = false;
+    let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let mut number = |least: f64, most: f64| {
+            let given = value()?.parse().ok().filter(|n| (least..=most).contains(n));
+            given.ok_or(format!("{argument} takes a number from {least} to {most}"))
+        };
         match argument.as_str() {
-            "--bench" => {} // cargo says so
-            "--quick" => (options.rounds, options.window) = (2, Duration::from_millis(400)),
-            "--rounds" => {
-                options.rounds = value()?.parse().map_err(|_| "--rounds takes a number".to_owned())?
-            }
-            "--seconds" => {
-                let seconds: f64 = value()?.parse().map_err(|_| "--seconds takes a number".to_owned())?;
-                options.window = Duration::from_secs_f64(seconds.clamp(0.1, 60.0));
-            }
+            "--bench" => asked_for = true,
+            backend::ARGUMENT => return Ok(Role::Backend(number(0.0, 65_535.0)? as u16)),
+            "--quick" => (options.rounds, options.window) = (2, Duration::from_millis(200)),
+            "--rounds" => options.rounds = number(1.0, 1000.0)? as usize,
+            "--seconds" => options.window = Duration::from_secs_f64(number(0.1, 60.0)?),
             "--json" => options.json = Some(value()?),
+            "--backend-port" => options.backend_port = number(1.0, 65_535.0)? as u16,
             url if url.starts_with("http://") => options.urls.push(url.to_owned()),
-            other => {
-                return Err(format!(
-                    "unknown argument {other}: --quick, --rounds N, --seconds S, --json FILE, URL"
-                ));
-            }
+            other => return Err(format!("unknown argument {other}; there are {USAGE}")),
         }
     }
-    Ok(options)
+    Ok(if asked_for { Role::Bench(options) } else { Role::Nothing })
 }
 
-fn main() {
-    let options = match options() {
-        Ok(options) => options,
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let done = match role(std::env::args().skip(1)) {
         Err(message) => {
             eprintln!("{message}");
-            std::process::exit(2);
+            return ExitCode::from(2);
         }
+        Ok(Role::Nothing) => {
+            eprintln!("this is a bench: cargo bench --bench proxy -- {USAGE}");
+            Ok(())
+        }
+        Ok(Role::Backend(port)) => runtime.block_on(backend::serve(port)).map_err(|error| error.to_string()),
+        Ok(Role::Bench(options)) => runtime.block_on(run(&options)),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(options));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-/// (answer, connections, subject) -> one measurement a round.
-type Table = BTreeMap<(usize, usize, usize), Vec<Measured>>;
-
-async fn run(options: Options) {
-    let backend = backend::start(ANSWERS.map(|(_, method, bytes)| (method, bytes))).await;
-    let mut subjects = Subject::all(&backend, &options.urls).await;
-    let mut table = Table::new();
+async fn run(options: &Options) -> Result<(), String> {
+    let machine = Machine::this();
+    let backend = Backend::start(options.backend_port)?;
+    let subjects = Subject::all(&backend.address, &options.urls).await?;
+    let mut report = Report::default();
     for round in 0..options.rounds {
-        for (answer, (name, method, _)) in ANSWERS.iter().enumerate() {
+        for (at_case, case) in CASES.into_iter().enumerate() {
             for connections in CONNECTIONS {
-                for (at, subject) in subjects.iter_mut().enumerate() {
-                    eprint!(
-                        "\r\x1b[Kround {} of {}: {name}, {connections} connections, {}",
-                        round + 1,
-                        options.rounds,
-                        subject.name
-                    );
-                    let measured = measure(subject, method, connections, options.window).await;
-                    table.entry((answer, connections, at)).or_default().push(measured);
+                for (at, subject) in subjects.iter().enumerate() {
+                    let (round, rounds) = (round + 1, options.rounds);
+                    progress(&format!(
+                        "round {round} of {rounds}: {}, {connections} connections, {}",
+                        case.name, subject.name
+                    ));
+                    let measured = load::measure(subject, case, connections, options.window).await;
+                    report.add(at_case, connections, at, measured);
                 }
             }
         }
     }
-    eprintln!("\r\x1b[K");
-    print(&table, &subjects);
-    if let Some(path) = options.json {
-        std::fs::write(&path, json(&table, &subjects).to_string())
-            .unwrap_or_else(|error| eprintln!("{path}: {error}"));
+    progress("");
+    report.print(&machine, &subjects);
+    if let Some(path) = &options.json {
+        std::fs::write(path, format!("{:#}\n", report.json(&machine, &subjects)))
+            .map_err(|error| format!("{path}: {error}"))?;
+    }
+    match report.failed() {
+        0 => Ok(()),
+        failed => Err(format!("{failed} requests were not answered well: the figures are not to be trusted")),
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn print(table: &Table, subjects: &[Subject]) {
-    println!(
-        "{:<7} {:>5} {:<11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "answer", "conns", "subject", "req/s", "p50 us", "p99 us", "+p50 us", "CPU us", "RSS MiB"
-    );
-    for (&(answer, connections, at), rounds) in table {
-        let of = |pick: fn(&Measured) -> f64| median(rounds.iter().map(pick).collect());
-        let direct = table
-            .get(&(answer, connections, 0))
-            .map_or(f64::NAN, |direct| median(direct.iter().map(|measured| measured.p50_us).collect()));
-        println!(
-            "{:<7} {:>5} {:<11} {:>9.0} {:>9.0} {:>9.0} {:>9.0} {:>9.1} {:>9.1}",
-            ANSWERS[answer].0,
-            connections,
-            subjects[at].name,
-            of(|m| m.requests_per_s),
-            of(|m| m.p50_us),
-            of(|m| m.p99_us),
-            of(|m| m.p50_us) - direct,
-            of(|m| m.cpu_us),
-            of(|m| m.rss_mib),
-        );
+/// Replaces the line before it on a terminal; nobody else is told.
+fn progress(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
     }
-}
-
-fn json(table: &Table, subjects: &[Subject]) -> serde_json::Value {
-    table
-        .iter()
-        .map(|(&(answer, connections, at), rounds)| {
-            let of = |pick: fn(&Measured) -> f64| median(rounds.iter().map(pick).collect());
-            serde_json::json!({
-                "answer": ANSWERS[answer].0, "connections": connections, "subject": subjects[at].name,
-                "rounds": rounds.len(), "requests_per_s": of(|m| m.requests_per_s), "p50_us": of(|m| m.p50_us),
-                "p99_us": of(|m| m.p99_us), "cpu_us": of(|m| m.cpu_us), "rss_mib": of(|m| m.rss_mib),
-                "failed": rounds.iter().map(|m| m.failed).sum::<u64>(),
-            })
-        })
-        .collect()
 }

@@ -31,8 +31,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use serde_json::value::{RawValue, to_raw_value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::to_raw_value;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -90,7 +91,7 @@ pub struct Gateway {
 
 struct Inner {
     chains: Vec<Arc<Chain>>,
-    limits: Limits,
+    server: config::Server,
     made_at: Instant,
     _tasks: DropGuard,
 }
@@ -127,8 +128,8 @@ impl Gateway {
                 }
             });
         }
-        let limits = Limits { batch_items_max: config.server.max_batch };
-        let inner = Inner { chains, limits, made_at: Instant::now(), _tasks: tasks.drop_guard() };
+        let server = config.server.clone();
+        let inner = Inner { chains, server, made_at: Instant::now(), _tasks: tasks.drop_guard() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -140,7 +141,8 @@ impl Gateway {
             return reply(&Id::NULL, &Answered::refused(error));
         };
         chain.touch();
-        match jsonrpc::parse(&packet.body, &self.inner.limits) {
+        let limits = Limits { batch_items_max: self.inner.server.max_batch };
+        match jsonrpc::parse(&packet.body, &limits) {
             Err(rejected) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, request).await,
@@ -148,30 +150,40 @@ impl Gateway {
         }
     }
 
-    /// Makes one call. `params` is anything that serialises to a JSON array or object.
+    /// Makes one call. `params` is anything that serialises to a JSON array or object, `()` where there are
+    /// none. The result is read as whatever type is asked for; `Box<RawValue>` is its bytes unread.
+    ///
+    /// ```no_run
+    /// # async fn example(gateway: outrigger::Gateway) -> Result<(), outrigger::jsonrpc::ErrorObject> {
+    /// let head: String = gateway.call(None, "eth_blockNumber", ()).await?;
+    /// let owner = "0xd8da6bf26964af9d7eed9e03e53415d37aa96045";
+    /// let balance: String = gateway.call(Some("base"), "eth_getBalance", (owner, "latest")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The JSON-RPC error object that the call was answered with.
-    pub async fn call(
+    /// The JSON-RPC error object that the call was answered with; -32603 when the result is of another type.
+    pub async fn call<R: DeserializeOwned>(
         &self,
         chain: Option<&str>,
         method: &str,
-        params: impl serde::Serialize,
-    ) -> Result<Box<RawValue>, ErrorObject> {
-        let internal = |message: &str| ErrorObject::new(code::INTERNAL_ERROR, message);
+        params: impl Serialize,
+    ) -> Result<R, ErrorObject> {
         let chain =
             self.chain(chain).map_err(|error| ErrorObject::new(code::INVALID_REQUEST, error.to_string()))?;
         chain.touch();
         let params = to_raw_value(&params)
             .map_err(|error| ErrorObject::new(code::INVALID_PARAMS, format!("params: {error}")))?;
-        let request = Request { id: Some(Id::NULL), method: method.into(), params: Some(&params) };
-        let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        // `()` serialises to `null`, which nodes refuse as params.
+        let params = Some(&*params).filter(|params| params.get() != "null");
+        let request = Request { id: Some(Id::NULL), method: method.into(), params };
+        let internal = |message: String| ErrorObject::new(code::INTERNAL_ERROR, message);
         match one(chain, request).await.said {
-            Said::Result(bytes) => {
-                RawValue::from_string(text(bytes)).map_err(|_| internal("the result is no JSON"))
-            }
+            Said::Result(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| internal(format!("the result is not of the type asked for: {error}"))),
             Said::Error(bytes) => Err(serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| ErrorObject::new(code::INTERNAL_ERROR, text(bytes)))),
+                .unwrap_or_else(|_| internal(String::from_utf8_lossy(&bytes).into_owned()))),
         }
     }
 
@@ -216,6 +228,11 @@ impl Gateway {
         drop(decider);
         tracing::info!(chain = %chain.settings.name, backend, cordoned, "cordon");
         Ok(())
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn server_settings(&self) -> &config::Server {
+        &self.inner.server
     }
 
     fn chain(&self, name: Option<&str>) -> Result<&Arc<Chain>, NotFound> {

@@ -44,6 +44,6 @@ fn may_administrate(shared: &Shared, request: &Request) -> bool {
     if !shared.settings.tokens.is_empty() {
         return auth::carries_token(headers, &shared.settings);
     }
-    let from_here = request.extensions().get::<Connection>().is_some_and(|c| c.is_this_machine(headers));
+    let from_here = Connection::of(request.extensions()).is_some_and(|c| c.is_this_machine(headers));
     from_here && !headers.contains_key(ORIGIN)
 }

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use axum::extract::ConnectInfo;
+use http::{Extensions, HeaderMap};
 
 use crate::config;
 
-/// Both ends of a client's connection. The listener puts it into every request's extensions.
+/// Both ends of a client's connection. Our listener puts it into every request's extensions; behind another one
+/// axum's [`ConnectInfo`] with the client's address stands in for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     /// The client's end, or that of a proxy in between.
@@ -16,6 +18,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The connection that a request came over, where its listener told.
+    pub(super) fn of(extensions: &Extensions) -> Option<Self> {
+        let told = extensions.get::<Self>().copied();
+        told.or_else(|| {
+            let ConnectInfo(peer) = *extensions.get::<ConnectInfo<SocketAddr>>()?;
+            // Our end is not told. Whoever comes from loopback came to loopback, and nobody else can.
+            Some(Self { peer, local: peer })
+        })
+    }
+
     /// Whether it came in on a loopback address of ours.
     pub(super) fn is_on_loopback(&self) -> bool {
         self.local.ip().to_canonical().is_loopback()

@@ -19,8 +19,7 @@ pub(super) async fn refuse_foreign_hosts(
     request: Request,
     next: Next,
 ) -> Response {
-    let connection = request.extensions().get::<Connection>().copied();
-    let on_loopback = connection.is_some_and(|c| c.is_on_loopback());
+    let on_loopback = Connection::of(request.extensions()).is_some_and(|c| c.is_on_loopback());
     if named_hosts(&request).all(|host| is_allowed(host, on_loopback, &shared.settings)) {
         return next.run(request).await;
     }

@@ -1,6 +1,6 @@
 //! The HTTP face of a gateway: an axum router with its guards, and a listener that serves it.
 //!
-//! [`router`] can be nested in another program's app; [`Server`] is what the binary runs.
+//! [`Gateway::router`] can be nested in another program's app; [`Server`] is what the binary runs.
 
 mod admin;
 mod auth;
@@ -53,6 +53,26 @@ impl Draining {
 
     fn has_begun(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Gateway {
+    /// [`router`] with the server settings that the gateway was made with, to be nested in an app:
+    ///
+    /// ```no_run
+    /// # async fn example(gateway: outrigger::Gateway) -> std::io::Result<()> {
+    /// let app = axum::Router::new().nest_service("/eth", gateway.router());
+    /// let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    /// axum::serve(tokio::net::TcpListener::bind("127.0.0.1:3000").await?, app).await
+    /// # }
+    /// ```
+    ///
+    /// `nest_service` answers at `/eth` and at `/eth/`; `nest` at the first alone. The connect info is what tells
+    /// the guards who is asking: without it a foreign `Host` is refused only where `server.allowed_hosts` names
+    /// the own ones, and administration needs a token. `/readyz` does not know when the app is about to end;
+    /// [`router`] with a [`Draining`] does.
+    pub fn router(&self) -> Router {
+        router(self.clone(), self.server_settings(), Draining::default())
     }
 }
 

@@ -52,7 +52,7 @@ async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Re
     let bytes_in = body.len();
     let reply = shared.gateway.answer(Packet { chain: chain.clone(), body }).await;
     tracing::debug!(
-        client = head.extensions.get::<Connection>().map(|c| c.client(&head.headers, &shared.settings).to_string()),
+        client = Connection::of(&head.extensions).map(|c| c.client(&head.headers, &shared.settings).to_string()),
         chain = chain.as_deref(),
         source = reply.trail.source.as_str(),
         backends = ?reply.trail.backends,
