@@ -29,7 +29,7 @@ pub const DEV_ACCOUNTS: [DevAccount; 10] = [
 ];
 
 /// What each of them owns at genesis, in wei: ten thousand ether.
-pub const GENESIS_BALANCE: U256 = U256::from_limbs([0x1bce_cced_a100_0000, 0x21e, 0, 0]);
+pub const GENESIS_BALANCE: U256 = U256::from_limbs([0x19e0_c9ba_b240_0000, 0x21e, 0, 0]);
 
 #[cfg(test)]
 mod tests {

@@ -71,7 +71,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn draw(&self, rng: &mut SmallRng) -> Duration {
+    pub(super) fn draw(&self, rng: &mut SmallRng) -> Duration {
         /// Nothing takes longer than that many medians: the tail beyond is a fault, and faults are asked for.
         const LONGEST: f64 = 8.0;
         // Box and Muller; 1 - u keeps the logarithm finite.
@@ -249,7 +249,7 @@ async fn serve(serving: &Arc<Serving>, stream: TcpStream) {
             biased;
             _ = fault.changed() => {}
             ended = exchange.as_mut() => match ended {
-                Err(error) if error.is_user() => break,
+                Err(error) if is_cut(&error) => break,
                 _ => return,
             },
         }
@@ -262,6 +262,10 @@ async fn serve(serving: &Arc<Serving>, stream: TcpStream) {
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is cut on purpose")]
 struct Cut;
+
+fn is_cut(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<Cut>())
+}
 
 type Body = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
 
@@ -297,9 +301,7 @@ async fn respond(serving: Arc<Serving>, request: Request<Incoming>) -> Result<Re
     Ok(match fault {
         Some(Fault::Trickle(rate)) => sent(StatusCode::OK, JSON, answer.len(), trickle(answer, rate)),
         Some(Fault::Truncated) => {
-            let half = answer.slice(..answer.len() / 2);
-            let parts = [Ok(Frame::data(half)), Err(io::ErrorKind::ConnectionAborted.into())];
-            sent(StatusCode::OK, JSON, answer.len(), stream::iter(parts).boxed())
+            sent(StatusCode::OK, JSON, answer.len(), truncated(answer.slice(..answer.len() / 2)))
         }
         _ => page(StatusCode::OK, JSON, answer),
     })
@@ -334,6 +336,16 @@ fn sent(
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
+}
+
+/// The bytes, and then an end that was not announced. hyper drops what it has not written yet when a body
+/// fails, so the end comes a little later.
+fn truncated(half: Bytes) -> BoxStream<'static, io::Result<Frame<Bytes>>> {
+    let end = stream::once(async {
+        sleep(REST).await;
+        Err(io::ErrorKind::ConnectionAborted.into())
+    });
+    stream::once(async { Ok(Frame::data(half)) }).chain(end).boxed()
 }
 
 /// Ten pieces a second.

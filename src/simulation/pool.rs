@@ -7,7 +7,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, U256};
 
 use super::state::State;
-use super::transaction::{Refused, Transaction};
+use super::transaction::{Refused, Shortfall, Transaction};
 
 /// Most transactions that wait.
 pub const POOL_MAX: usize = 2_048;
@@ -89,7 +89,7 @@ impl Pool {
         let needed = queued.saturating_add(cost);
         if needed > account.balance {
             let overshot = needed - account.balance;
-            return Err(Refused::InsufficientFunds { balance: account.balance, queued, cost, overshot });
+            return Err(Box::new(Shortfall { balance: account.balance, queued, cost, overshot }).into());
         }
         let is_new = replaced.is_none();
         if is_new && queue.is_some_and(|queue| queue.len() >= SENDER_MAX) {

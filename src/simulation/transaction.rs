@@ -77,19 +77,8 @@ pub enum Refused {
     #[error("replacement transaction underpriced")]
     Underpriced,
     /// Together with what waits before it, it costs more than there is.
-    #[error(
-        "insufficient funds for gas * price + value: balance {balance}, queued cost {queued}, tx cost {cost}, overshot {overshot}"
-    )]
-    InsufficientFunds {
-        /// The sender's.
-        balance: U256,
-        /// Of the sender's transactions that go first.
-        queued: U256,
-        /// Of this one at most.
-        cost: U256,
-        /// What is missing.
-        overshot: U256,
-    },
+    #[error(transparent)]
+    InsufficientFunds(#[from] Box<Shortfall>),
     /// Too many of one sender wait.
     #[error("account limit exceeded: at most {0} transactions of one sender wait")]
     SenderFull(usize),
@@ -99,6 +88,22 @@ pub enum Refused {
     /// Too many accounts exist.
     #[error("the simulation holds at most {0} accounts: send to one that exists")]
     AccountsFull(usize),
+}
+
+/// What is missing to pay for a transaction, in wei.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "insufficient funds for gas * price + value: balance {balance}, queued cost {queued}, tx cost {cost}, overshot {overshot}"
+)]
+pub struct Shortfall {
+    /// The sender's.
+    pub balance: U256,
+    /// Of the sender's transactions that go first.
+    pub queued: U256,
+    /// Of this one at most.
+    pub cost: U256,
+    /// What is missing.
+    pub overshot: U256,
 }
 
 /// A signed transfer.
