@@ -4,4 +4,5 @@
 //! installs what the laboratory needs.
 mod lab;
 mod metamask;
+mod simulate;
 mod wallets;
