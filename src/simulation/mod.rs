@@ -39,13 +39,18 @@
 
 mod accounts;
 mod backend;
+#[deny(clippy::disallowed_methods)]
 mod block;
+#[deny(clippy::disallowed_methods)]
 mod chain;
 mod fault;
 mod fees;
 mod json;
+#[deny(clippy::disallowed_methods)]
 mod node;
+#[deny(clippy::disallowed_methods)]
 mod outage;
+#[deny(clippy::disallowed_methods)]
 mod pool;
 mod state;
 mod transaction;

@@ -154,6 +154,32 @@ fn a_transfer_is_pending_then_mined_and_moves_exactly_what_its_receipt_says() {
     assert_eq!(ask(&mut chain, end, "eth_getBlockReceipts", json!([block["number"]])), json!([receipt]));
 }
 
+/// Everybody who owns something is known here, so the root can be computed from what the node says of them.
+#[test]
+fn the_state_root_is_that_of_the_accounts_as_the_node_shows_them() {
+    let mut chain = chain();
+    chain.submit(at(Duration::ZERO), &sign(0, transfer(0))).unwrap();
+    chain.advance(after(2).now);
+    for number in 0..3_u64 {
+        let place = format!("{number:#x}");
+        let everybody = DEV_ACCOUNTS.iter().map(|dev| dev.address).chain([PROPOSER]);
+        let accounts: Vec<(Address, alloy_trie::TrieAccount)> = everybody
+            .filter_map(|who| {
+                let read = |chain: &mut Chain, method| -> U256 {
+                    serde_json::from_value(ask(chain, after(2), method, json!([who, place]))).unwrap()
+                };
+                let balance = read(&mut chain, "eth_getBalance");
+                let nonce = read(&mut chain, "eth_getTransactionCount").to();
+                let account = alloy_trie::TrieAccount { nonce, balance, ..Default::default() };
+                (!balance.is_zero()).then_some((who, account))
+            })
+            .collect();
+        let block = ask(&mut chain, after(2), "eth_getBlockByNumber", json!([place, false]));
+        let root = alloy_consensus::proofs::state_root_unhashed(accounts);
+        assert_eq!(block["stateRoot"], json!(root), "block {number}");
+    }
+}
+
 /// The bytes of a trie with one entry can be written down: its root is the keccak of one leaf.
 #[test]
 fn the_transactions_root_of_one_transaction_is_the_hash_of_its_leaf() {
