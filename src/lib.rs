@@ -20,6 +20,8 @@ pub mod gateway;
 // floor 4
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod simulation;
 // floor 5
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod memory;
 mod serve;
+mod simulate;
 mod style;
 
 use std::path::{Path, PathBuf};
@@ -90,10 +91,7 @@ pub fn main() -> ExitCode {
 impl Common {
     /// Starts logging and reads the configuration. What is wrong is said here.
     fn load(&self) -> Result<(Config, Option<PathBuf>), Outcome> {
-        if let Err(message) = telemetry::init(&self.log, self.log_format) {
-            style::complain(&message);
-            return Err(Outcome::WrongUsage);
-        }
+        self.start_log()?;
         let file =
             self.config.clone().or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
         let config = match &file {
@@ -101,6 +99,20 @@ impl Common {
             None => Config::presets(),
         };
         Ok((config, file))
+    }
+
+    /// The same, of a file that was asked for: one that merely lies here may need keys that are not set.
+    fn load_named(&self) -> Result<Option<Config>, Outcome> {
+        self.start_log()?;
+        let named = self.config.as_ref();
+        named.map(|path| Config::from_file(path).map_err(|errors| say_mistakes(&errors))).transpose()
+    }
+
+    fn start_log(&self) -> Result<(), Outcome> {
+        telemetry::init(&self.log, self.log_format).map_err(|message| {
+            style::complain(&message);
+            Outcome::WrongUsage
+        })
     }
 }
 

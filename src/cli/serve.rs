@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Listen};
 use crate::gateway::{ChainStatus, Gateway};
 use crate::server::{Draining, Server, router};
+use crate::simulation::Simulation;
 
+use super::simulate::SimulateArgs;
 use super::style::{DOUBTFUL, GOOD, STRONG, styled};
 use super::{Common, Outcome, memory, style};
 
@@ -26,25 +28,11 @@ pub(super) struct ServeArgs {
     /// Address to listen on instead of the configured ones, as 127.0.0.1:8545; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    #[command(flatten)]
+    simulated: SimulateArgs,
 }
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
-    let (mut config, file) = match args.common.load() {
-        Ok(loaded) => loaded,
-        Err(outcome) => return outcome,
-    };
-    if let Some(address) = &args.listen {
-        match address.parse::<Listen>() {
-            Ok(listen) => config.server.listen = listen,
-            Err(error) => {
-                style::complain(&format!("--listen {address} {error}"));
-                return Outcome::WrongUsage;
-            }
-        }
-    }
-    for note in config.notes() {
-        tracing::warn!("{note}");
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,13 +40,51 @@ pub(super) fn run(args: &ServeArgs) -> Outcome {
             return Outcome::Failed;
         }
     };
-    let outcome = runtime.block_on(serve(&config, file.is_some()));
+    let inside = runtime.enter();
+    let outcome = prepare(args).map_or_else(|outcome| outcome, |prepared| runtime.block_on(serve(&prepared)));
+    drop(inside);
     // Look-ups that hang in the system's resolver must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn serve(config: &Config, from_file: bool) -> Outcome {
+/// All that serving needs.
+struct Prepared {
+    config: Config,
+    /// What to try next, one line each.
+    hints: Vec<String>,
+    simulation: Option<Simulation>,
+}
+
+fn prepare(args: &ServeArgs) -> Result<Prepared, Outcome> {
+    let mut prepared = if args.simulated.simulate {
+        let named = args.common.load_named()?;
+        let (simulation, config) = args.simulated.start(named.as_ref())?;
+        Prepared { config, hints: args.simulated.hints(), simulation: Some(simulation) }
+    } else {
+        let (config, file) = args.common.load()?;
+        let yours = "  yours     `outrigger config init` writes a file for your own providers".to_owned();
+        let hints = file.is_none().then_some(yours).into_iter().collect();
+        Prepared { config, hints, simulation: None }
+    };
+    let config = &mut prepared.config;
+    if let Some(address) = &args.listen {
+        match address.parse::<Listen>() {
+            Ok(listen) => config.server.listen = listen,
+            Err(error) => {
+                style::complain(&format!("--listen {address} {error}"));
+                return Err(Outcome::WrongUsage);
+            }
+        }
+    }
+    for note in config.notes() {
+        tracing::warn!("{note}");
+    }
+    Ok(prepared)
+}
+
+async fn serve(prepared: &Prepared) -> Outcome {
+    let config = &prepared.config;
     let gateway = match Gateway::new(config) {
         Ok(gateway) => gateway,
         Err(error) => {
@@ -73,8 +99,9 @@ async fn serve(config: &Config, from_file: bool) -> Outcome {
             return Outcome::Failed;
         }
     };
-    welcome(&gateway, &server, from_file);
-    let file = memory::default_file(&gateway);
+    welcome(&gateway, &server, &prepared.hints);
+    // A simulated fleet is new each time: nothing of it is worth keeping.
+    let file = memory::default_file(&gateway).filter(|_| prepared.simulation.is_none());
     if let Some(file) = &file {
         memory::recall(&gateway, file);
     }
@@ -97,7 +124,7 @@ async fn serve(config: &Config, from_file: bool) -> Outcome {
 }
 
 /// Where it listens, what it serves, how far that is from one point of failure, and what to do next.
-fn welcome(gateway: &Gateway, server: &Server, from_file: bool) {
+fn welcome(gateway: &Gateway, server: &Server, hints: &[String]) {
     let scheme = if server.is_tls() { "https" } else { "http" };
     let urls: Vec<String> = server.addresses().iter().map(|address| url(scheme, *address)).collect();
     let status = gateway.status();
@@ -116,8 +143,8 @@ fn welcome(gateway: &Gateway, server: &Server, from_file: bool) {
         if first.chain_id == 1 { "Ethereum" } else { "Add a custom network" },
         first.chain_id
     ));
-    if !from_file {
-        say("  yours     `outrigger config init` writes a file for your own providers".to_owned());
+    for hint in hints {
+        say(hint.clone());
     }
     let _ = out.flush();
 }

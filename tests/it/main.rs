@@ -10,5 +10,6 @@ mod metamask;
 mod operation;
 mod protocol;
 mod reads;
+mod simulate;
 mod vectors;
 mod wallets;
