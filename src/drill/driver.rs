@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::replay::{Call, Step, Steering, Told};
+use super::replay::{Call, Steering, Step, Told};
 use super::scenario::{BackendSpec, Scenario};
 use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodKind};
@@ -176,8 +176,9 @@ impl Steering for Outrigger {
 
     fn is_retired(&self, now: Timestamp, backend: usize) -> bool {
         use Class::{GeoBlocked, QuotaExhausted, Unauthorized};
-        self.fleet.index(backend).and_then(|index| self.fleet.backend(index).cooling(now)).is_some_and(
-            |cooling| matches!(cooling.class, Unauthorized | GeoBlocked | QuotaExhausted),
-        )
+        self.fleet
+            .index(backend)
+            .and_then(|index| self.fleet.backend(index).cooling(now))
+            .is_some_and(|cooling| matches!(cooling.class, Unauthorized | GeoBlocked | QuotaExhausted))
     }
 }

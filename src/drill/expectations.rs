@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::measures::{DEAD_GRACE, Histogram, Measures};
 use super::onsets::{Onset, matched, onsets, recoveries};
-use super::scenario::Scenario;
+use super::scenario::{HeadMode, Scenario};
 
 /// A backend with less of the calm traffic than this has no place to be readmitted to.
 const FAIR_SHARE_MIN: f64 = 0.05;
@@ -49,7 +49,12 @@ pub fn judge(scenario: &Scenario, runs: &[Measures]) -> Vec<Judgement> {
     let mut found = Findings(Vec::new());
     let sum = |of: fn(&Measures) -> u64| runs.iter().map(of).sum::<u64>();
     let most = |of: fn(&Measures) -> u64| runs.iter().map(of).max().unwrap_or(0);
-    found.at_least("read_availability", expect.read_availability, sum(|m| m.reads_answered), sum(|m| m.reads));
+    found.at_least(
+        "read_availability",
+        expect.read_availability,
+        sum(|m| m.reads_answered),
+        sum(|m| m.reads),
+    );
     found.at_least(
         "transaction_availability",
         expect.transaction_availability,
@@ -59,10 +64,14 @@ pub fn judge(scenario: &Scenario, runs: &[Measures]) -> Vec<Judgement> {
     found.at_most("duplicate_harm", expect.duplicate_harm, sum(|m| m.duplicate_harm));
     found.at_most("privacy_violations", expect.privacy_violations, sum(|m| m.privacy_violations));
 
-    for (key, bar, share) in
-        [("divert_p50", expect.divert_p50, 0.5), ("divert_p99", expect.divert_p99, 0.99)]
+    for (key, bar, share) in [("divert_p50", expect.divert_p50, 0.5), ("divert_p99", expect.divert_p99, 0.99)]
     {
-        found.longest(key, bar, time_to_divert(runs, share), "no fault that makes a fifth of the calls fail");
+        let measured = time_to_divert(runs, share);
+        if let (None, Some(bar), true) = (measured, bar, is_seen_in_heads_alone(scenario)) {
+            found.add(key, time(bar), "not measured".into(), FOLLOWER);
+            continue;
+        }
+        found.longest(key, bar, measured, "no fault that makes a fifth of the calls fail");
     }
     found.longest("added_p99", expect.added_p99, added_p99(runs), "no calm beginning, or no such fault");
     let amplification = sum(|m| m.attempts) as f64 / (sum(|m| m.requests) as f64).max(1.0);
@@ -186,6 +195,14 @@ impl Findings {
     }
 }
 
+/// Whether what is wrong shows in heads, and only the follower can turn away from it.
+fn is_seen_in_heads_alone(scenario: &Scenario) -> bool {
+    let faults = scenario.phases.iter().flat_map(|phase| &phase.faults);
+    faults
+        .filter_map(|fault| fault.head.as_ref())
+        .any(|head| !matches!(head.mode, HeadMode::Halt | HeadMode::MissedSlots | HeadMode::FinalizedFrozen))
+}
+
 /// Orders times so that "never" is the greatest.
 #[allow(clippy::trivially_copy_pass_by_ref)] // as `max_by_key` passes it
 fn never_last(time: &Option<Duration>) -> Duration {
@@ -198,12 +215,12 @@ fn percent(share: f64) -> String {
 }
 
 /// Milliseconds, as people read them.
-pub(crate) fn time(time: Duration) -> String {
+fn time(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
 
 /// Over all onsets of all runs: the time until no more than 1 % of first attempts went there.
-pub(crate) fn time_to_divert(runs: &[Measures], share: f64) -> Option<Option<Duration>> {
+pub fn time_to_divert(runs: &[Measures], share: f64) -> Option<Option<Duration>> {
     let mut times: Vec<_> = runs.iter().flat_map(|run| run.diverted.iter().map(|(_, time)| *time)).collect();
     times.sort_by_key(never_last);
     let rank = (times.len() as f64 * share).ceil() as usize;
@@ -211,7 +228,7 @@ pub(crate) fn time_to_divert(runs: &[Measures], share: f64) -> Option<Option<Dur
 }
 
 /// 99th percentile at the start of faults, minus that of the calm before.
-pub(crate) fn added_p99(runs: &[Measures]) -> Option<Option<Duration>> {
+pub fn added_p99(runs: &[Measures]) -> Option<Option<Duration>> {
     let merged = |of: fn(&Measures) -> &Histogram| {
         runs.iter().fold(Histogram::default(), |mut all, run| {
             all.merge(of(run));

@@ -256,7 +256,12 @@ impl Scenario {
             for name in names.take(METHODS_MAX) {
                 found.method(&format!("{path}.methods"), name.strip_suffix("@old").unwrap_or(name));
             }
-            found.count(&format!("{path}.methods"), methods.only.len() + methods.except.len(), 1, METHODS_MAX);
+            found.count(
+                &format!("{path}.methods"),
+                methods.only.len() + methods.except.len(),
+                1,
+                METHODS_MAX,
+            );
         }
         found.count(&format!("{path}.probe_exempt"), fault.probe_exempt.len(), 0, METHODS_MAX);
         for name in fault.probe_exempt.iter().take(METHODS_MAX) {

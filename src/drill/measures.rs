@@ -200,10 +200,10 @@ impl Measures {
 
     /// Share of first attempts that go to a backend in these seconds.
     pub fn share(&self, backend: usize, seconds: std::ops::Range<usize>) -> Option<f64> {
-        let seen = self.seconds.get(seconds.start.min(self.seconds.len())..seconds.end.min(self.seconds.len()))?;
+        let seen =
+            self.seconds.get(seconds.start.min(self.seconds.len())..seconds.end.min(self.seconds.len()))?;
         let total: u64 = seen.iter().flat_map(|second| &second.first).map(|count| u64::from(*count)).sum();
-        let own: u64 =
-            seen.iter().filter_map(|s| s.first.get(backend)).map(|count| u64::from(*count)).sum();
+        let own: u64 = seen.iter().filter_map(|s| s.first.get(backend)).map(|count| u64::from(*count)).sum();
         (total > 0).then(|| own as f64 / total as f64)
     }
 }
@@ -316,9 +316,10 @@ impl Gauge {
                 one.last_hit = Some(left_at);
             }
             if one.window.len() == DIVERT_WINDOW && one.hits <= DIVERT_LEFT {
-                one.done = Some(one.last_hit.map_or(Duration::ZERO, |hit| {
-                    hit.since_origin().saturating_sub(one.onset.at)
-                }));
+                one.done = Some(
+                    one.last_hit
+                        .map_or(Duration::ZERO, |hit| hit.since_origin().saturating_sub(one.onset.at)),
+                );
             }
         }
     }

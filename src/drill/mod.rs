@@ -21,10 +21,10 @@ mod shipped;
 mod world;
 
 pub use driver::{LabelMode, Outrigger};
-pub use expectations::{Judgement, Verdict, clean_backends, judge};
+pub use expectations::{Judgement, Verdict, added_p99, clean_backends, judge, time_to_divert};
 pub use format::{FILE_BYTES_MAX, ScenarioErrors};
 pub use measures::{Histogram, Measures, Second};
-pub use onsets::{Onset, onsets};
+pub use onsets::{Onset, matched as matched_backends, onsets};
 pub use replay::{Call, Steering, Step, Told, replay};
 pub use rivals::{Rival, RivalKind, Turn};
 pub use scenario::{

@@ -86,7 +86,7 @@ pub(super) fn recoveries(scenario: &Scenario) -> Vec<(usize, Duration, Duration)
 }
 
 /// The backends a fault is about, as bits.
-pub(super) fn matched(scenario: &Scenario, fault: &Fault) -> u64 {
+pub fn matched(scenario: &Scenario, fault: &Fault) -> u64 {
     scenario
         .backends
         .iter()

@@ -240,8 +240,6 @@ struct Request<C> {
     attempts: u32,
     asked: u64,
     flying: [Option<Flying>; FLYING_MAX],
-    /// What the last attempt of a transaction came to.
-    last: Option<Reply>,
 }
 
 struct Replay<'a, S: Steering> {
@@ -326,7 +324,7 @@ impl<S: Steering> Replay<'_, S> {
                 let slot = &self.requests[request as usize];
                 if slot.generation == generation && slot.timer == now && slot.course.is_some() {
                     self.requests[request as usize].timer = Timestamp::NEVER;
-                    self.step(now, request, Told::Timer, None);
+                    self.step(now, request, Told::Timer);
                 }
             }
             What::Ended { request, generation, nth } => {
@@ -396,7 +394,6 @@ impl<S: Steering> Replay<'_, S> {
             attempts: 0,
             asked: 0,
             flying: [None; FLYING_MAX],
-            last: None,
         };
         if let Some(at) = self.free.pop() {
             let generation = self.requests[at as usize].generation;
@@ -424,33 +421,40 @@ impl<S: Steering> Replay<'_, S> {
             }
             self.gauge.second(now).requests += 1;
         }
-        self.step(now, request, Told::Start, None);
+        self.step(now, request, Told::Start);
     }
 
     fn ended(&mut self, now: Timestamp, request: u32, flying: Flying) {
-        let method = self.requests[request as usize].method;
-        self.requests[request as usize].last = Some(flying.reply);
-        // The verdict lies in the world, which the step after it needs as a whole.
-        let outcome = self.world.verdict(method, flying.reply).clone();
+        let slot = &mut self.requests[request as usize];
+        let Some(course) = &mut slot.course else { return };
+        let outcome = self.world.verdict(slot.method, flying.reply);
         let sent = !flying.reply.answer.is_before_sending();
-        let told = Told::Ended { backend: flying.backend, outcome: &outcome, sent };
-        self.step(now, request, told, Some(flying));
+        let told = Told::Ended { backend: flying.backend, outcome, sent };
+        match self.steering.on(now, course, told) {
+            Step::Answer => self.end_request(now, request, Some(flying)),
+            step => self.act(now, request, step),
+        }
     }
 
-    fn step(&mut self, now: Timestamp, request: u32, told: Told<'_>, ended: Option<Flying>) {
+    fn step(&mut self, now: Timestamp, request: u32, told: Told<'_>) {
         let by_timer = matches!(told, Told::Timer);
         let slot = &mut self.requests[request as usize];
         let Some(course) = &mut slot.course else { return };
-        match self.steering.on(now, course, told) {
+        let step = self.steering.on(now, course, told);
+        if by_timer && matches!(step, Step::Send { .. }) && slot.flying.iter().any(Option::is_some) {
+            self.gauge.measures.hedges += 1;
+        }
+        self.act(now, request, step);
+    }
+
+    fn act(&mut self, now: Timestamp, request: u32, step: Step) {
+        match step {
             Step::Send { backend, wake } => {
-                let flies = slot.flying.iter().any(Option::is_some);
-                self.gauge.measures.hedges += u64::from(by_timer && flies);
                 self.send(now, request, backend);
                 self.wake_at(request, wake);
             }
             Step::Wait { wake } => self.wake_at(request, wake),
-            Step::Answer => self.end_request(now, request, ended),
-            Step::GiveUp => self.end_request(now, request, None),
+            Step::Answer | Step::GiveUp => self.end_request(now, request, None),
         }
     }
 
@@ -559,7 +563,8 @@ impl<S: Steering> Replay<'_, S> {
     fn end_transaction(&mut self, now: Timestamp, request: u32, number: u32, ended: Option<Flying>) -> bool {
         let slot = &self.requests[request as usize];
         let said = ended.map(|flying| flying.reply.answer);
-        let mut acknowledged = matches!(said, Some(Answer::Ok | Answer::OkWrongContentType | Answer::AlreadyKnown));
+        let mut acknowledged =
+            matches!(said, Some(Answer::Ok | Answer::OkWrongContentType | Answer::AlreadyKnown));
         let in_doubt = slot.attempts > 0 && matches!(said, None | Some(Answer::NonceTooLow));
         if !acknowledged && in_doubt && self.steering.looks_transactions_up() {
             acknowledged = self.is_found(now, number);
@@ -641,4 +646,3 @@ fn block_asked(method: &Method, is_old: bool, draws: &mut Draws) -> BlockAsked {
         _ => BlockAsked::Latest,
     }
 }
-

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::replay::{Call, Step, Steering, Told};
+use super::replay::{Call, Steering, Step, Told};
 use super::scenario::Scenario;
 use crate::config::Config;
 use crate::config::Routing;
@@ -54,7 +54,8 @@ pub struct Turn {
     left: usize,
     submits: bool,
     deadline: Timestamp,
-    /// When the attempt under way is given up.
+    /// Who is being asked, and when that is given up.
+    asked: usize,
     patience: Timestamp,
 }
 
@@ -85,6 +86,7 @@ impl Rival {
             if self.kind == RivalKind::Single {
                 turn.left = 0;
             }
+            turn.asked = backend;
             return Step::Send { backend, wake: turn.patience };
         }
         Step::GiveUp
@@ -106,6 +108,7 @@ impl Steering for Rival {
             left: self.private.len(),
             submits: call.method.kind == MethodKind::TxSubmit,
             deadline: call.deadline,
+            asked: 0,
             patience: call.deadline,
         }
     }
@@ -113,6 +116,8 @@ impl Steering for Rival {
     fn on(&mut self, now: Timestamp, turn: &mut Turn, told: Told<'_>) -> Step {
         match told {
             Told::Start => self.send(now, turn),
+            // Given up before: nobody listens any more.
+            Told::Ended { backend, .. } if backend != turn.asked => Step::Wait { wake: turn.patience },
             Told::Ended { outcome, .. } if !outcome.retry_elsewhere => Step::Answer,
             Told::Ended { .. } => self.send(now, turn),
             Told::Timer if now >= turn.deadline => Step::GiveUp,

@@ -131,10 +131,7 @@ impl Answer {
     /// Whether the request cannot have reached the backend.
     pub fn is_before_sending(self) -> bool {
         use Answer::{ConnRefused, DnsNxdomain, DnsServfail, DnsTimeout, TlsExpired, TlsHandshakeFail};
-        matches!(
-            self,
-            ConnRefused | DnsNxdomain | DnsServfail | DnsTimeout | TlsExpired | TlsHandshakeFail
-        )
+        matches!(self, ConnRefused | DnsNxdomain | DnsServfail | DnsTimeout | TlsExpired | TlsHandshakeFail)
     }
 
     /// Whether the connection is of no use afterwards.

@@ -169,7 +169,8 @@ impl Heads {
             match rule.head.mode {
                 HeadMode::Frozen => (standing.latest, standing.forked) = rule.then,
                 HeadMode::FrozenRestart => {
-                    let restarts = now.since(rule.since).as_nanos() / rule.head.restart_every.as_nanos().max(1);
+                    let restarts =
+                        now.since(rule.since).as_nanos() / rule.head.restart_every.as_nanos().max(1);
                     let gained = u64::try_from(restarts).unwrap_or(u64::MAX).min(blocks_since);
                     (standing.latest, standing.forked) = (rule.then.0 + gained, rule.then.1);
                 }
@@ -190,8 +191,7 @@ impl Heads {
                     for node in &rule.head.nodes {
                         drawn -= node.weight;
                         if drawn < 0.0 {
-                            standing.latest =
-                                if node.frozen { rule.then.0 } else { behind(heard, node.lag) };
+                            standing.latest = if node.frozen { rule.then.0 } else { behind(heard, node.lag) };
                             break;
                         }
                     }

@@ -194,8 +194,6 @@ impl Rule {
     /// An error with somebody's own words in place of an answer.
     pub(super) fn said_instead(&self, draws: &mut Draws) -> Option<Reply> {
         let content = self.content.as_ref()?;
-        draws
-            .chance(content.error)
-            .then_some(Reply { answer: Answer::ErrorText, detail: self.error_text })
+        draws.chance(content.error).then_some(Reply { answer: Answer::ErrorText, detail: self.error_text })
     }
 }

@@ -332,7 +332,8 @@ impl World {
 
     /// Phases come one after the other, and so do questions, nearly.
     fn phase_at(&mut self, now: Timestamp) -> Option<usize> {
-        let holds = |at: usize| self.phases.get(at).is_some_and(|(start, end, _)| *start <= now && now < *end);
+        let holds =
+            |at: usize| self.phases.get(at).is_some_and(|(start, end, _)| *start <= now && now < *end);
         if !holds(self.phase) {
             self.phase = self.phases.iter().position(|(start, end, _)| *start <= now && now < *end)?;
         }
@@ -352,8 +353,7 @@ impl World {
         if asks_for_the_head {
             let standing = self.heads.standing(now, ask.backend, ask.request);
             let canonical = self.heads.chain.height(now);
-            let rests_on =
-                if ask.block == BlockAsked::Pending { standing.pending } else { standing.latest };
+            let rests_on = if ask.block == BlockAsked::Pending { standing.pending } else { standing.latest };
             let grace = self.heads.block_time()
                 * (DETECTION_BLOCKS + u32::try_from(self.stale_blocks).unwrap_or(u32::MAX));
             facts.early = standing.wrong_since.is_some_and(|since| now < since + grace);
