@@ -170,6 +170,7 @@ impl Steering for Outrigger {
         self.fleet.index(backend).is_some_and(|index| {
             let backend = self.fleet.backend(index);
             backend.is_down()
+                || backend.identity() == Identity::WrongChain
                 || backend.cooling(now).is_some_and(|cooling| cooling.class != Class::RateLimited)
         })
     }

@@ -15,13 +15,15 @@ pub const FILE_BYTES_MAX: usize = 256 << 10;
 const BACKENDS_MAX: usize = crate::config::BACKENDS_MAX;
 const PHASES_MAX: usize = 64;
 const FAULTS_MAX: usize = 64;
+/// In all phases together: each call looks at every one of its moment.
+const FAULTS_TOTAL_MAX: usize = 512;
 const METHODS_MAX: usize = 64;
 const NODES_MAX: usize = 64;
 const DURATION_MAX: Duration = Duration::from_secs(3600);
 /// Reads and transactions together, per second.
 const RATE_MAX: f64 = 10_000.0;
-/// Over the whole drill: half a minute of work.
-const REQUESTS_MAX: f64 = 10_000_000.0;
+/// Over the whole drill: seconds of work.
+const REQUESTS_MAX: f64 = 2_000_000.0;
 const SESSIONS_MAX: u32 = 10_000;
 const RETRIES_MAX: u32 = 10;
 const BLOCK_TIME: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
@@ -135,6 +137,8 @@ impl Scenario {
         if end > self.duration {
             found.add("phases", format!("end at {end:?}, after the drill ({:?})", self.duration));
         }
+        let faults = self.phases.iter().map(|phase| phase.faults.len()).sum();
+        found.count("faults of all phases", faults, 0, FAULTS_TOTAL_MAX);
         let details = self.details();
         found.count("retry_after values and error texts", details, 0, DETAILS_MAX);
         let shares = [
@@ -486,6 +490,14 @@ outcomes = { http_503 = 0.5 }
             let errors = Scenario::from_toml(&GOOD.replacen(good, bad, 1), "bad").unwrap_err().to_string();
             assert!(errors.starts_with("bad: ") && errors.contains(said), "{bad}: {errors}");
         }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_reads() {
+        let page = include_str!("../../docs/scenarios.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let scenario = Scenario::from_toml(example, "docs/scenarios.md");
+        assert_eq!(scenario.map(|scenario| scenario.id).unwrap(), "MINE");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use crate::config::Routing;
 use crate::ethereum::{Method, MethodKind};
 use crate::policy::Timestamp;
 
-/// A silent backend is left after this where another one may be asked: what reverse proxies are commonly
-/// set to, since their own default of a minute would lose every request.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent backend is left after this where another one may be asked. Reverse proxies wait a minute unless
+/// they are told otherwise, which would lose every request; the shortest deadline of a read is 5 s.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which simple policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -266,7 +266,7 @@ mod tests {
             (DnsNxdomain, Class::ConnectionError), (TlsExpired, Class::ConnectionError),
             (AcceptHang, Class::TimeoutUpstream), (Http401, Class::Unauthorized),
             (Http429, Class::RateLimited), (Http503, Class::Overloaded),
-            (Text200, Class::NotJson), (Html200, Class::NotJson), (Empty200, Class::EmptyBody),
+            (Html200, Class::NotJson), (Empty200, Class::EmptyBody),
             (WrongId, Class::WrongId), (RpcMissingTrieNode, Class::MissingDataArchive),
             (RpcHeaderNotFound, Class::BlockNotFound), (RpcMethodNotFound, Class::MethodUnsupported),
             (RpcInternal, Class::InternalError), (OtherHash, Class::SilentWrong),
