@@ -472,6 +472,7 @@ outcomes = { http_503 = 0.5 }
             ("cloud:aws", "aws", "phases[0].faults[0].at: \"aws\" is neither kind:name nor *"),
             ("0.5", "1.5", "phases[0].faults[0].outcomes.http_503: is 1.5; a share lies between 0 and 1"),
             ("0.5", "nan", "a share lies between 0 and 1"),
+            ("0.5", "0.7, http_500 = 0.7", "add up to more than 1"),
             ("end = \"2s\"", "end = \"20s\"", "after the drill"),
             ("end = \"2s\"", "end = \"1s\"", "phases[0]: ends at 1s"),
             ("end = \"2s\"", "end = \"2x\"", "line 14: \"2x\""),

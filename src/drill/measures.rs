@@ -390,6 +390,17 @@ mod tests {
         assert_eq!(Histogram::default().quantile(0.5), None);
     }
 
+    #[test]
+    fn a_digest_depends_on_what_was_noted_and_in_which_order() {
+        let digest = |words: &[u64]| {
+            let mut gauge = Gauge::new(&super::super::find("S41").unwrap(), &[]);
+            words.iter().for_each(|word| gauge.note(*word));
+            gauge.measures.digest
+        };
+        assert_eq!(digest(&[1, 2]), digest(&[1, 2]));
+        assert!(digest(&[1, 2]) != digest(&[1, 3]) && digest(&[1, 2]) != digest(&[2, 1]));
+    }
+
     fn seconds(answered: &[u32]) -> Measures {
         let of = |answered: &u32| Second { requests: 100, answered: *answered, ..Second::default() };
         Measures { seconds: answered.iter().map(of).collect(), ..Measures::default() }
