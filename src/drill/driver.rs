@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::replay::{Call, Steering, Step, Told};
 use super::scenario::{BackendSpec, Scenario};
+use super::steering::{Call, Steering, Step, Told};
 use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodKind};
 use crate::policy::{

@@ -18,6 +18,7 @@ mod replay;
 mod rivals;
 mod scenario;
 mod shipped;
+mod steering;
 mod world;
 
 pub use driver::{LabelMode, Outrigger};
@@ -25,11 +26,12 @@ pub use expectations::{Judgement, Verdict, added_p99, clean_backends, judge, tim
 pub use format::{FILE_BYTES_MAX, ScenarioErrors};
 pub use measures::{Histogram, Measures, Second};
 pub use onsets::{Onset, matched as matched_backends, onsets};
-pub use replay::{Call, Steering, Step, Told, replay};
+pub use replay::replay;
 pub use rivals::{Rival, RivalKind, Turn};
 pub use scenario::{
     Affected, BackendSpec, Capacity, ChainSpec, ClusterNode, Content, Expect, Fault, Flap, Head, HeadMode,
     Latency, Load, Matching, Methods, Phase, Quantiles, Quota, Ramp, Scenario, Sticky, TransactionFaults,
 };
 pub use shipped::{find, nearest, shipped};
+pub use steering::{Call, Steering, Step, Told};
 pub use world::{Answer, Ask, BlockAsked, Facts, Happening, Received, Reply, TransactionState, World};

@@ -3,15 +3,16 @@
 //! The same scenario, seed and policy give the same run, event by event; [`Measures::digest`] shows it.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::measures::{Gauge, Measures};
 use super::random::Draws;
 use super::scenario::Scenario;
+use super::steering::{Call, Steering, Step, Told};
 use super::world::{Answer, Ask, BlockAsked, Facts, Happening, Reply, World};
 use crate::ethereum::Method;
-use crate::policy::{Outcome, Timestamp};
+use crate::policy::Timestamp;
 
 /// Backends are looked at this often, to see who is in use.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -32,91 +33,6 @@ const PROBES: u64 = 1 << 62;
 const READ_DRAW: u64 = 48;
 const TRANSACTION_DRAW: u64 = 49;
 const REQUEST_DRAW: u64 = 50;
-
-/// One client request as a policy sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Call {
-    /// What is asked.
-    pub method: &'static Method,
-    /// When the client is answered at the latest.
-    pub deadline: Timestamp,
-}
-
-/// What happened to a request.
-#[derive(Debug)]
-pub enum Told<'a> {
-    /// It came.
-    Start,
-    /// The time named by the last step has come.
-    Timer,
-    /// An attempt ended.
-    Ended {
-        /// Whose.
-        backend: usize,
-        /// What it came to.
-        outcome: &'a Outcome,
-        /// Bytes of it may have reached the backend.
-        sent: bool,
-    },
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Ask this backend, and come back at `wake`.
-    Send {
-        /// Whom.
-        backend: usize,
-        /// When to come back if nothing has happened.
-        wake: Timestamp,
-    },
-    /// Come back at `wake`.
-    Wait {
-        /// When.
-        wake: Timestamp,
-    },
-    /// What just ended answers the request.
-    Answer,
-    /// There is no answer.
-    GiveUp,
-}
-
-/// A policy as a drill drives it.
-pub trait Steering {
-    /// One request under way.
-    type Course;
-
-    /// How long a request of this method may take.
-    fn time_for(&self, method: &'static Method) -> Duration;
-    /// A request comes.
-    fn begin(&mut self, call: &Call) -> Self::Course;
-    /// What to do next. After [`Step::Answer`] and [`Step::GiveUp`] the request is over.
-    fn on(&mut self, now: Timestamp, course: &mut Self::Course, told: Told<'_>) -> Step;
-
-    /// Whether it looks for a transaction whose sending seems to have failed.
-    fn looks_transactions_up(&self) -> bool {
-        false
-    }
-    /// Pause until the next look at a backend's head; `None`: it does not look.
-    fn probe_pause(&self, backend: usize) -> Option<Duration> {
-        let _ = backend;
-        None
-    }
-    /// A look at a backend's head came to this.
-    fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
-        let _ = (now, backend, took, outcome);
-    }
-    /// Whether it leaves a backend alone for having failed.
-    fn is_out(&self, now: Timestamp, backend: usize) -> bool {
-        let _ = (now, backend);
-        false
-    }
-    /// Whether it holds a backend to be gone for good.
-    fn is_retired(&self, now: Timestamp, backend: usize) -> bool {
-        let _ = (now, backend);
-        false
-    }
-}
 
 /// Replays a scenario.
 pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> Measures {
@@ -139,6 +55,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         sequence: 0,
         requests: Vec::new(),
         free: Vec::new(),
+        repetitions: VecDeque::new(),
         read_draws: Draws::of(&[seed, READ_DRAW]),
         transaction_draws: Draws::of(&[seed, TRANSACTION_DRAW]),
         reads: 0,
@@ -181,12 +98,36 @@ impl Mix {
 enum What {
     Read,
     Transaction,
-    Again { number: u64, left: u8, method: u8, session: u16, block: BlockAsked, marked: bool },
-    Timer { request: u32, generation: u32 },
-    Ended { request: u32, generation: u32, nth: u8 },
-    Probe { backend: u8 },
-    Probed { backend: u8, reply: Reply, took_ms: u32 },
+    /// The oldest of the repetitions that wait.
+    Again,
+    Timer {
+        request: u32,
+        generation: u32,
+    },
+    Ended {
+        request: u32,
+        generation: u32,
+        nth: u8,
+    },
+    Probe {
+        backend: u8,
+    },
+    Probed {
+        backend: u8,
+        reply: Reply,
+        took_ms: u32,
+    },
     Look,
+}
+
+/// A client's repetition of what failed.
+struct Repetition {
+    number: u64,
+    left: u8,
+    method: usize,
+    session: usize,
+    block: BlockAsked,
+    marked: bool,
 }
 
 struct Event {
@@ -261,6 +202,8 @@ struct Replay<'a, S: Steering> {
     sequence: u64,
     requests: Vec<Request<S::Course>>,
     free: Vec<u32>,
+    /// All wait equally long, so the first in is the first out.
+    repetitions: VecDeque<Repetition>,
     read_draws: Draws,
     transaction_draws: Draws,
     reads: u64,
@@ -315,11 +258,12 @@ impl<S: Steering> Replay<'_, S> {
                 self.requests[request as usize].transaction = Some(number);
                 self.begin(now, request);
             }
-            What::Again { number, left, method, session, block, marked } => {
-                let request = self.request(number, usize::from(method), block);
+            What::Again => {
+                let Some(again) = self.repetitions.pop_front() else { return };
+                let request = self.request(again.number, again.method, again.block);
                 let slot = &mut self.requests[request as usize];
-                (slot.marked, slot.session) = (marked, usize::from(session));
-                (slot.retries_left, slot.is_retry) = (left, true);
+                (slot.marked, slot.session) = (again.marked, again.session);
+                (slot.retries_left, slot.is_retry) = (again.left, true);
                 self.begin(now, request);
             }
             What::Timer { request, generation } => {
@@ -536,15 +480,10 @@ impl<S: Steering> Replay<'_, S> {
         let says = |answer: Answer| answer.is_ok() || answer == Answer::NullResult;
         let Some(flying) = ended.filter(|flying| says(flying.reply.answer)) else {
             if let Some(left) = slot.retries_left.checked_sub(1) {
-                let again = What::Again {
-                    number: slot.number + RETRIES,
-                    left,
-                    method: method as u8,
-                    session: session as u16,
-                    block: slot.block,
-                    marked: slot.marked,
-                };
-                self.at(now + self.scenario.load.client_backoff, again);
+                let (block, marked) = (slot.block, slot.marked);
+                let number = slot.number + RETRIES;
+                self.repetitions.push_back(Repetition { number, left, method, session, block, marked });
+                self.at(now + self.scenario.load.client_backoff, What::Again);
             }
             return false;
         };
@@ -651,130 +590,4 @@ fn block_asked(method: &Method, is_old: bool, draws: &mut Draws) -> BlockAsked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::driver::{LabelMode, Outrigger};
-    use super::super::rivals::{Rival, RivalKind};
-    use super::*;
-
-    /// `count` backends `b0`, `b1`, ... of clouds of the same names; `fault` lasts from 40 s to 50 s of 100 s.
-    fn scenario(count: usize, fault: &str) -> Scenario {
-        let backends: String = (0..count)
-            .map(|at| {
-                format!(
-                    "[[backends]]\nname = \"b{at}\"\ncloud = \"b{at}\"\nerror_rate = 0\nrate_limit = 1e6\n\
-                     latency = {{ p50 = \"20ms\", p99 = \"30ms\" }}\n"
-                )
-            })
-            .collect();
-        let text = format!(
-            "id = \"T\"\ntitle = \"t\"\nduration = \"100s\"\n\
-             chain = {{ id = 1, block_time = \"12s\", simulated_block_time = \"1s\" }}\n\
-             load = {{ reads = 50, transactions = 2 }}\n\
-             {backends}[[phases]]\nname = \"p\"\nstart = \"40s\"\nend = \"50s\"\n[[phases.faults]]\n{fault}\n"
-        );
-        Scenario::from_toml(&text, "test").unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn rival(kind: RivalKind, scenario: &Scenario) -> Measures {
-        replay(scenario, 5, &mut Rival::new(kind, scenario))
-    }
-
-    fn ours(scenario: &Scenario, seed: u64) -> Measures {
-        replay(scenario, seed, &mut Outrigger::with_defaults(scenario, LabelMode::All, seed))
-    }
-
-    const REFUSING: &str = "at = \"cloud:b0\"\noutcomes = { conn_refused = 1 }";
-
-    #[test]
-    fn a_single_backend_that_refuses_a_tenth_of_the_time_answers_nine_tenths() {
-        let seen = rival(RivalKind::Single, &scenario(1, REFUSING));
-        let availability = seen.reads_answered as f64 / seen.reads as f64;
-        assert!((availability - 0.9).abs() < 0.01, "{availability}");
-        let acknowledged = seen.transactions_acknowledged as f64 / seen.transactions as f64;
-        assert!((acknowledged - 0.9).abs() < 0.05, "{acknowledged}");
-        assert_eq!((seen.attempts, seen.requests), (seen.requests, seen.reads + seen.transactions));
-        assert_eq!(seen.goodput_from(Duration::from_secs(50)), Some(1.0));
-        let in_the_fault = &seen.seconds[41..49];
-        assert!(in_the_fault.iter().all(|second| second.requests > 0 && second.answered == 0));
-    }
-
-    #[test]
-    fn round_robin_with_one_of_two_dead_asks_one_and_a_half_times() {
-        let dead = REFUSING.replace("conn_refused", "http_503");
-        let mut scenario = scenario(2, &dead);
-        scenario.phases[0].start = Duration::ZERO;
-        scenario.phases[0].end = scenario.duration;
-        let seen = rival(RivalKind::RoundRobin, &scenario);
-        assert!((seen.amplification() - 1.5).abs() < 0.02, "{}", seen.amplification());
-        assert_eq!(seen.reads_answered, seen.reads);
-        assert_eq!(seen.diverted[0].1, None, "half of the first attempts still go there");
-    }
-
-    #[test]
-    fn a_static_primary_waits_for_its_dead_backend_each_time() {
-        let hanging = REFUSING.replace("conn_refused", "accept_hang");
-        let seen = rival(RivalKind::Primary, &scenario(2, &hanging));
-        assert_eq!(seen.reads_answered, seen.reads);
-        assert!(seen.diverting.quantile(0.5) >= Some(Duration::from_secs(2)));
-        assert!(seen.calm.quantile(0.99) <= Some(Duration::from_millis(80)));
-    }
-
-    #[test]
-    fn a_flat_world_shows_no_divert_no_ejection_and_no_extra_call() {
-        let seen = rival(RivalKind::Primary, &scenario(2, "at = \"cloud:b1\"\noutcomes = { http_503 = 1 }"));
-        assert_eq!(seen.diverted[0].1, Some(Duration::ZERO), "nothing went there before");
-        assert_eq!((seen.attempts, seen.ejections, seen.hedges), (seen.requests, 0, 0));
-        assert_eq!(seen.switches_per_minute(), 0);
-    }
-
-    #[test]
-    fn this_policy_leaves_a_dead_backend_and_answers_everything() {
-        let seen = ours(&scenario(3, "at = \"cloud:b0\"\noutcomes = { http_503 = 1 }"), 1);
-        assert_eq!((seen.reads_answered, seen.transactions_acknowledged), (seen.reads, seen.transactions));
-        assert!(seen.diverted[0].1.is_some());
-        assert!(seen.probes > 0);
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_run_and_another_seed_another() {
-        let scenario = super::super::find("S02").unwrap();
-        let first = ours(&scenario, 7);
-        assert_eq!(first, ours(&scenario, 7));
-        assert_ne!(first.digest, ours(&scenario, 8).digest);
-    }
-
-    #[test]
-    fn arrivals_do_not_depend_on_the_policy() {
-        let scenario = scenario(2, REFUSING);
-        let [a, b] = [ours(&scenario, 5), rival(RivalKind::Single, &scenario)];
-        let arrivals = |m: &Measures| m.seconds.iter().map(|s| s.requests).collect::<Vec<_>>();
-        assert_eq!(arrivals(&a), arrivals(&b));
-    }
-
-    #[test]
-    fn the_same_request_has_the_same_luck_under_every_policy() {
-        let scenario = self::scenario(1, "at = \"cloud:b0\"\ncontent = { balance_zero = 0.5 }");
-        let [a, b] = [ours(&scenario, 5), rival(RivalKind::Single, &scenario)].map(|m| m.wrong_answers);
-        assert!(a > 10 && a == b, "{a} {b}");
-    }
-
-    #[test]
-    fn clients_that_repeat_are_counted_as_load_but_not_as_reads() {
-        let mut scenario = scenario(1, "at = \"cloud:b0\"\noutcomes = { http_503 = 0.5 }");
-        scenario.load.client_retries = 2;
-        let seen = rival(RivalKind::Single, &scenario);
-        // Half of what comes in a tenth of the time; each is repeated once, and half of those again.
-        let failed = seen.reads - seen.reads_answered;
-        assert!((200..300).contains(&failed), "{failed}");
-        let repeated = seen.requests - seen.reads - seen.transactions;
-        assert!((4 * failed / 3..5 * failed / 3).contains(&repeated), "{repeated} of {failed}");
-    }
-
-    #[test]
-    fn a_session_that_is_told_a_lower_block_number_is_counted() {
-        let lagging = "at = \"cloud:b0\"\nhead = { mode = \"lag\", blocks = 5 }";
-        let scenario = scenario(2, lagging);
-        assert!(rival(RivalKind::RoundRobin, &scenario).head_regressions > 50);
-        assert!(rival(RivalKind::RoundRobin, &scenario).stale_reads > 50);
-    }
-}
+mod tests;

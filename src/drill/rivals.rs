@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::replay::{Call, Steering, Step, Told};
 use super::scenario::Scenario;
+use super::steering::{Call, Steering, Step, Told};
 use crate::config::Config;
 use crate::config::Routing;
 use crate::ethereum::{Method, MethodKind};
