@@ -294,3 +294,112 @@ pub fn clean_backends(scenario: &Scenario) -> Vec<u32> {
     let touched = |faults: &[super::Fault]| faults.iter().fold(0, |set, f| set | matched(scenario, f));
     scenario.phases.iter().map(|phase| (everyone & !touched(&phase.faults)).count_ones()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rivals::{Rival, RivalKind};
+    use super::super::{LabelMode, Outrigger, replay};
+    use super::*;
+
+    /// Two clouds; `fault` is wrong in the first one from 20 s to 50 s of 80 s.
+    fn scenario(fault: &str, expect: &str) -> Scenario {
+        let text = format!(
+            "id = \"T\"\ntitle = \"t\"\nduration = \"80s\"\n\
+             chain = {{ id = 1, block_time = \"12s\", simulated_block_time = \"1s\" }}\n\
+             load = {{ reads = 50 }}\n\
+             [[backends]]\nname = \"a\"\ncloud = \"a\"\nerror_rate = 0\nlatency = {{ p50 = \"20ms\", p99 = \"30ms\" }}\n\
+             [[backends]]\nname = \"b\"\ncloud = \"b\"\nerror_rate = 0\nlatency = {{ p50 = \"90ms\", p99 = \"99ms\" }}\n\
+             [[phases]]\nname = \"p\"\nstart = \"20s\"\nend = \"50s\"\n[[phases.faults]]\nat = \"cloud:a\"\n{fault}\n\
+             [expect]\n{expect}\n"
+        );
+        Scenario::from_toml(&text, "test").unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn judged(fault: &str, expect: &str, kind: RivalKind) -> Judgement {
+        let scenario = scenario(fault, expect);
+        let run = replay(&scenario, 1, &mut Rival::new(kind, &scenario));
+        let mut judgements = judge(&scenario, &[run]);
+        assert_eq!(judgements.len(), 1, "{expect}: {judgements:?}");
+        judgements.remove(0)
+    }
+
+    #[test]
+    fn each_expectation_is_met_and_missed_by_policies_that_should() {
+        use RivalKind::{Primary, RoundRobin, Single};
+        use Verdict::{Met, Missed};
+        let down = "outcomes = { http_503 = 1 }";
+        #[rustfmt::skip]
+        let cases = [
+            ("read_availability = 0.99", Primary, Met, Single, Missed),
+            ("amplification = 1.1", Single, Met, Primary, Missed),
+            ("calls_to_dead_per_minute = 4000", Primary, Met, Primary, Met),
+            ("calls_to_dead_per_minute = 10", Primary, Missed, RoundRobin, Missed),
+            ("divert_p99 = \"10s\"", Primary, Missed, RoundRobin, Missed),
+            ("readmitted_within = \"5s\"", Primary, Met, RoundRobin, Met),
+            ("switches_per_minute = 0", Primary, Met, Single, Met),
+            ("goodput_after = 0.99", Primary, Met, Single, Met),
+            ("recovered_within = \"1s\"", Primary, Met, Single, Met),
+            ("retired_within = \"1s\"", Primary, Missed, Single, Missed),
+            // A failed call, a slower backend, and a connection to it that must first be made.
+            ("added_p99 = \"200ms\"", Single, Met, Primary, Met),
+            ("added_p99 = \"20ms\"", Single, Met, Primary, Missed),
+        ];
+        for (expect, first, first_verdict, second, second_verdict) in cases {
+            for (kind, verdict) in [(first, first_verdict), (second, second_verdict)] {
+                let judgement = judged(down, expect, kind);
+                assert_eq!(judgement.verdict, verdict, "{} {expect}: {judgement:?}", kind.name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_needs_the_follower_is_measured_and_skipped() {
+        let frozen = "head = { mode = \"frozen\" }";
+        let stale = judged(frozen, "stale_reads = 0", RivalKind::Primary);
+        assert_eq!(stale.verdict, FOLLOWER);
+        assert!(stale.measured.parse::<u64>().unwrap() > 100, "{stale:?}");
+        assert_eq!(judged(frozen, "divert_p50 = \"1s\"", RivalKind::Primary).verdict, FOLLOWER);
+        assert_eq!(judged(frozen, "transactions_lost = 0", RivalKind::Primary).verdict, JOURNAL);
+    }
+
+    #[test]
+    fn without_an_occasion_nothing_is_met() {
+        let gray = "outcomes = { http_503 = 0.1 }";
+        for expect in ["divert_p50 = \"1s\"", "calls_to_dead_per_minute = 10", "readmitted_within = \"5s\""] {
+            let judgement = judged(gray, expect, RivalKind::Primary);
+            assert!(matches!(judgement.verdict, Verdict::NoOccasion(_)), "{judgement:?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_that_never_comes_back_is_a_miss() {
+        let scenario = scenario("outcomes = { http_503 = 1 }", "readmitted_within = \"5s\"");
+        let mut run = replay(&scenario, 1, &mut Outrigger::with_defaults(&scenario, LabelMode::All, 1));
+        for second in &mut run.seconds[50..] {
+            second.first = vec![0, 50];
+        }
+        let judgements = judge(&scenario, &[run]);
+        assert_eq!((judgements[0].verdict, judgements[0].measured.as_str()), (Verdict::Missed, "never"));
+    }
+
+    #[test]
+    fn the_time_to_divert_is_taken_over_all_onsets_and_never_is_the_longest() {
+        let onset = Onset {
+            at: Duration::ZERO,
+            until: Duration::ZERO,
+            domain: "*".into(),
+            backends: 1,
+            methods: Vec::new(),
+            dead: false,
+        };
+        let ms = Duration::from_millis;
+        let run = |times: &[Option<Duration>]| Measures {
+            diverted: times.iter().map(|time| (onset.clone(), *time)).collect(),
+            ..Measures::default()
+        };
+        let runs = [run(&[Some(ms(300)), None]), run(&[Some(ms(100)), Some(ms(200))])];
+        assert_eq!(time_to_divert(&runs, 0.5), Some(Some(ms(200))));
+        assert_eq!(time_to_divert(&runs, 0.99), Some(None));
+        assert_eq!(time_to_divert(&[], 0.5), None);
+    }
+}
