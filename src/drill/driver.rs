@@ -142,7 +142,9 @@ impl Steering for Outrigger {
             },
         };
         match flight.on(now, event, &mut self.fleet, &mut self.rng) {
-            policy::Step::Send { backend, wake } => Step::Send { backend: backend.get(), wake },
+            policy::Step::Send { backend, wake } => {
+                Step::Send { backend: backend.get(), wake, copy_to: None }
+            }
             policy::Step::Wait { wake } => Step::Wait { wake },
             policy::Step::Answer => Step::Answer,
             policy::Step::GiveUp => Step::GiveUp,
@@ -153,9 +155,11 @@ impl Steering for Outrigger {
         true
     }
 
-    fn probe_pause(&self, backend: usize) -> Option<Duration> {
-        let backend = self.fleet.backend(self.fleet.index(backend)?);
-        Some(if backend.is_down() { DOWN_PAUSE } else { CALM_PAUSE })
+    fn wants_probe(&self, _now: Timestamp, backend: usize, since: Duration) -> bool {
+        self.fleet.index(backend).is_some_and(|index| {
+            let is_down = self.fleet.backend(index).is_down();
+            since >= if is_down { DOWN_PAUSE } else { CALM_PAUSE }
+        })
     }
 
     fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {

@@ -97,6 +97,8 @@ pub struct Measures {
     pub requests: u64,
     /// Upstream attempts, probes left out.
     pub attempts: u64,
+    /// Of these, copies that only teach.
+    pub copies: u64,
     /// Upstream probes.
     pub probes: u64,
     /// Second attempts while the first was still silent.

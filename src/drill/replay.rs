@@ -18,6 +18,10 @@ use crate::policy::Timestamp;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A probe's own time: `gateway::watch`.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Whether a probe is due is asked this often.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Marks a copy among the attempts at one backend.
+const ASIDE: u32 = u32::MAX;
 /// A transaction's fate is looked up within this: `gateway::transaction`.
 const LOOK_UP: Duration = Duration::from_secs(2);
 /// Attempts of one request under way together that are followed; a policy has fewer.
@@ -45,6 +49,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         submit_method: world.method("eth_sendRawTransaction").unwrap_or(0),
         look_up_method: world.method("eth_getTransactionByHash").unwrap_or(0),
         block_by_number: world.method("eth_getBlockByNumber"),
+        probed_at: vec![None; scenario.backends.len()],
         private: scenario.backends.iter().map(|backend| backend.private).collect(),
         end: Timestamp::ZERO + scenario.duration,
         scenario,
@@ -116,6 +121,12 @@ enum What {
         backend: u8,
         reply: Reply,
         took_ms: u32,
+    },
+    Aside {
+        backend: u8,
+        method: u8,
+        reply: Reply,
+        took_us: u32,
     },
     Look,
 }
@@ -197,6 +208,8 @@ struct Replay<'a, S: Steering> {
     look_up_method: usize,
     block_by_number: Option<usize>,
     private: Vec<bool>,
+    /// When a look at each backend's head last came to an end.
+    probed_at: Vec<Option<Timestamp>>,
     end: Timestamp,
     heap: BinaryHeap<Event>,
     sequence: u64,
@@ -226,9 +239,7 @@ impl<S: Steering> Replay<'_, S> {
             self.at(Timestamp::ZERO + first, What::Transaction);
         }
         for backend in 0..self.private.len() {
-            if self.steering.probe_pause(backend).is_some() {
-                self.at(Timestamp::ZERO, What::Probe { backend: backend as u8 });
-            }
+            self.at(Timestamp::ZERO, What::Probe { backend: backend as u8 });
         }
         self.at(Timestamp::ZERO, What::Look);
         while let Some(Event { at: now, what, .. }) = self.heap.pop() {
@@ -281,17 +292,30 @@ impl<S: Steering> Replay<'_, S> {
                     self.ended(now, request, flying);
                 }
             }
-            What::Probe { backend } => self.probe(now, usize::from(backend)),
+            What::Probe { backend } => {
+                let since = self.probed_at[usize::from(backend)].map_or(Duration::MAX, |at| now.since(at));
+                if self.steering.wants_probe(now, usize::from(backend), since) {
+                    self.probe(now, usize::from(backend));
+                } else if now + PROBE_EVERY < self.end {
+                    self.at(now + PROBE_EVERY, What::Probe { backend });
+                }
+            }
             What::Probed { backend, reply, took_ms } => {
                 let backend = usize::from(backend);
                 let outcome = self.world.verdict(self.head_method, reply);
                 let took = Duration::from_millis(u64::from(took_ms));
                 self.steering.probed(now, backend, took, outcome);
-                if let Some(pause) = self.steering.probe_pause(backend)
-                    && now + pause < self.end
-                {
-                    self.at(now + pause, What::Probe { backend: backend as u8 });
+                self.probed_at[backend] = Some(now);
+                if now + PROBE_EVERY < self.end {
+                    self.at(now + PROBE_EVERY, What::Probe { backend: backend as u8 });
                 }
+            }
+            What::Aside { backend, method, reply, took_us } => {
+                let (backend, method) = (usize::from(backend), usize::from(method));
+                let took = Duration::from_micros(u64::from(took_us));
+                let call = Call { method: self.world.methods()[method], deadline: now };
+                let outcome = self.world.verdict(method, reply);
+                self.steering.aside_ended(now, &call, backend, took, outcome);
             }
             What::Look => {
                 for backend in 0..self.private.len() {
@@ -396,7 +420,10 @@ impl<S: Steering> Replay<'_, S> {
 
     fn act(&mut self, now: Timestamp, request: u32, step: Step) {
         match step {
-            Step::Send { backend, wake } => {
+            Step::Send { backend, wake, copy_to } => {
+                if let Some(copy_to) = copy_to {
+                    self.send_aside(now, request, copy_to);
+                }
                 self.send(now, request, backend);
                 self.wake_at(request, wake);
             }
@@ -450,6 +477,40 @@ impl<S: Steering> Replay<'_, S> {
             let generation = slot.generation;
             self.at(now + after, What::Ended { request, generation, nth: nth as u8 });
         }
+    }
+
+    /// A copy of a request whose answer only teaches.
+    fn send_aside(&mut self, now: Timestamp, request: u32, backend: usize) {
+        let slot = &self.requests[request as usize];
+        let ask = Ask {
+            backend,
+            method: slot.method,
+            request: slot.number,
+            attempt: ASIDE,
+            block: slot.block,
+            marked: slot.marked,
+            probe: false,
+            transaction: None,
+        };
+        let limit = self.steering.time_for(self.world.methods()[ask.method]);
+        let happening = self.world.ask(now, &ask);
+        self.gauge.measures.attempts += 1;
+        self.gauge.measures.copies += 1;
+        self.gauge.second(now).calls[backend] += 1;
+        self.gauge.note(((happening.reply.answer as u64) << 48) ^ ask.request);
+        let (took, reply) = self.in_time(&happening, backend, limit);
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let (backend, method) = (backend as u8, ask.method as u8);
+        self.at(now + took, What::Aside { backend, method, reply, took_us });
+    }
+
+    /// What a call that has no other end comes to within `limit`.
+    fn in_time(&mut self, happening: &Happening, backend: usize, limit: Duration) -> (Duration, Reply) {
+        if let Some(after) = happening.after.filter(|after| *after <= limit) {
+            return (after, happening.reply);
+        }
+        self.world.close(backend, happening.connection);
+        (limit, Answer::AcceptHang.into())
     }
 
     fn end_request(&mut self, now: Timestamp, request: u32, ended: Option<Flying>) {
@@ -555,13 +616,7 @@ impl<S: Steering> Replay<'_, S> {
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.probes += 1;
         self.gauge.second(now).calls[backend] += 1;
-        let (took, reply) = match happening.after.filter(|after| *after <= PROBE_PATIENCE) {
-            Some(after) => (after, happening.reply),
-            None => {
-                self.world.close(backend, happening.connection);
-                (PROBE_PATIENCE, Answer::AcceptHang.into())
-            }
-        };
+        let (took, reply) = self.in_time(&happening, backend, PROBE_PATIENCE);
         let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
         self.at(now + took, What::Probed { backend: backend as u8, reply, took_ms });
     }

@@ -87,7 +87,7 @@ impl Rival {
                 turn.left = 0;
             }
             turn.asked = backend;
-            return Step::Send { backend, wake: turn.patience };
+            return Step::Send { backend, wake: turn.patience, copy_to: None };
         }
         Step::GiveUp
     }

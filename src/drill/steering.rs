@@ -41,6 +41,8 @@ pub enum Step {
         backend: usize,
         /// When to come back if nothing has happened.
         wake: Timestamp,
+        /// Ask this one as well, for what its answer teaches; nobody waits for it.
+        copy_to: Option<usize>,
     },
     /// Come back at `wake`.
     Wait {
@@ -69,10 +71,21 @@ pub trait Steering {
     fn looks_transactions_up(&self) -> bool {
         false
     }
-    /// Pause until the next look at a backend's head; `None`: it does not look.
-    fn probe_pause(&self, backend: usize) -> Option<Duration> {
-        let _ = backend;
-        None
+    /// A copy that nobody waited for came to this.
+    fn aside_ended(
+        &mut self,
+        now: Timestamp,
+        call: &Call,
+        backend: usize,
+        took: Duration,
+        outcome: &Outcome,
+    ) {
+        let _ = (now, call, backend, took, outcome);
+    }
+    /// Whether it looks at a backend's head now, `since` after the last look. Asked once a second.
+    fn wants_probe(&self, now: Timestamp, backend: usize, since: Duration) -> bool {
+        let _ = (now, backend, since);
+        false
     }
     /// A look at a backend's head came to this.
     fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
