@@ -18,6 +18,8 @@ pub mod upstream;
 // floor 3
 pub mod gateway;
 // floor 4
+#[cfg(feature = "cli")]
+pub mod drill;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

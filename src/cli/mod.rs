@@ -4,6 +4,7 @@
 
 mod check;
 mod config;
+mod drill;
 mod memory;
 mod serve;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Look a configuration over: mistakes, and what would fail together.
     Check(check::CheckArgs),
+    /// Replay recorded incidents in simulated clouds.
+    Drill(drill::DrillArgs),
     /// Write a configuration, or its schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Drill(args)) => drill::run(&args),
         Some(Command::Config(command)) => config::run(command),
     };
     outcome.into()

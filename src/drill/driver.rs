@@ -1,0 +1,210 @@
+//! The policy that serves in production, behind the replay's wheel: the one place in a drill that knows
+//! how [`Fleet`] and [`Flight`] are driven, as `gateway::forward` and `gateway::watch` do it under tokio.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::scenario::{BackendSpec, Scenario};
+use super::steering::{Call, Steering, Step, Told};
+use crate::config::{Config, Routing};
+use crate::ethereum::{Method, MethodClass, MethodKind};
+use crate::policy::{
+    self, Attempted, BackendIndex, Class, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need,
+    Outcome, Plan, Repeat, Standing, Tier, Timestamp,
+};
+
+/// A well backend is asked for its head this often, a down one that often: `gateway::watch`.
+const CALM_PAUSE: Duration = Duration::from_secs(15);
+const DOWN_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many of the failure-domain labels the policy is told. The world has them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelMode {
+    /// Every one.
+    All,
+    /// Who provides it.
+    Provider,
+    /// None: what fails together must be learned.
+    None,
+}
+
+impl LabelMode {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::All, Self::Provider, Self::None];
+
+    /// The word on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Provider => "provider",
+            Self::None => "none",
+        }
+    }
+
+    fn labels(self, backend: &BackendSpec) -> DomainLabels {
+        let told = |kind: &str| match self {
+            Self::All => true,
+            Self::Provider => kind == "provider",
+            Self::None => false,
+        };
+        backend.domains().iter().filter(|(kind, _)| told(kind)).fold(
+            DomainLabels::new(),
+            |labels, (kind, value)| {
+                let kind = match kind.as_str() {
+                    "provider" => DomainKind::Provider,
+                    "cloud" => DomainKind::Cloud,
+                    "region" => DomainKind::Region,
+                    "edge" => DomainKind::Edge,
+                    "client" => DomainKind::Client,
+                    other => DomainKind::Label(other.into()),
+                };
+                labels.with(kind, value)
+            },
+        )
+    }
+}
+
+/// Outrigger's own policy.
+#[derive(Debug)]
+pub struct Outrigger {
+    fleet: Fleet,
+    rng: Xoshiro256PlusPlus,
+    routing: Routing,
+}
+
+impl Outrigger {
+    /// A cold fleet of a scenario's backends, every one known to serve the chain.
+    pub fn new(scenario: &Scenario, labels: LabelMode, routing: &Routing, seed: u64) -> Self {
+        let spec = |backend: &BackendSpec| policy::BackendSpec {
+            name: Arc::from(backend.name.as_str()),
+            tier: if backend.backup { Tier::Backup } else { Tier::Primary },
+            private: backend.private,
+            labels: labels.labels(backend),
+            limit_per_s: None,
+        };
+        let mut fleet = Fleet::new(scenario.backends.iter().map(spec).collect());
+        let everyone: Vec<BackendIndex> = fleet.iter().map(|(index, _)| index).collect();
+        for index in everyone {
+            fleet.set_identity(index, Identity::Confirmed);
+        }
+        Self { fleet, rng: Xoshiro256PlusPlus::seed_from_u64(seed), routing: routing.clone() }
+    }
+
+    /// With what holds where a configuration says nothing.
+    pub fn with_defaults(scenario: &Scenario, labels: LabelMode, seed: u64) -> Self {
+        Self::new(scenario, labels, &Config::presets().routing, seed)
+    }
+
+    fn plan(&self, call: &Call) -> Plan {
+        let method = call.method;
+        let submits = method.kind == MethodKind::TxSubmit;
+        Plan {
+            need: Need {
+                class: method.health_class(),
+                method: method.is_listed().then_some(method.name),
+                submits,
+                prefer: None,
+                only: None,
+            },
+            deadline: call.deadline,
+            repeat: match () {
+                () if submits => Repeat::InTurn,
+                () if method.hedgeable() && self.routing.hedging => Repeat::Freely,
+                () if method.retry_elsewhere() => Repeat::InTurn,
+                () => Repeat::IfUnsent,
+            },
+            may_copy: method.hedgeable(),
+            hedge_delay: (self.routing.hedge_delay_min, self.routing.hedge_delay_max),
+            attempts_max: u32::try_from(self.routing.max_attempts).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl Steering for Outrigger {
+    type Course = Flight;
+
+    fn time_for(&self, method: &'static Method) -> Duration {
+        self.routing.deadline_for(method)
+    }
+
+    fn begin(&mut self, call: &Call) -> Flight {
+        Flight::new(self.plan(call))
+    }
+
+    fn on(&mut self, now: Timestamp, flight: &mut Flight, told: Told<'_>) -> Step {
+        let event = match told {
+            Told::Start => Event::Start,
+            Told::Timer => Event::Timer,
+            Told::Ended { backend, outcome, sent } => match self.fleet.index(backend) {
+                Some(backend) => Event::Ended { backend, outcome, sent },
+                None => return Step::GiveUp,
+            },
+        };
+        match flight.on(now, event, &mut self.fleet, &mut self.rng) {
+            policy::Step::Send { backend, wake, copy_to } => {
+                Step::Send { backend: backend.get(), wake, copy_to: copy_to.map(BackendIndex::get) }
+            }
+            policy::Step::Wait { wake } => Step::Wait { wake },
+            policy::Step::Answer => Step::Answer,
+            policy::Step::GiveUp => Step::GiveUp,
+        }
+    }
+
+    fn looks_transactions_up(&self) -> bool {
+        true
+    }
+
+    fn aside_ended(
+        &mut self,
+        now: Timestamp,
+        call: &Call,
+        backend: usize,
+        took: Duration,
+        outcome: &Outcome,
+    ) {
+        let Some(backend) = self.fleet.index(backend) else { return };
+        let need = self.plan(call).need;
+        self.fleet.aside_ended(now, Attempted { backend, need, took }, outcome);
+    }
+
+    fn wants_probe(&self, now: Timestamp, backend: usize, since: Duration) -> bool {
+        self.fleet.index(backend).is_some_and(|index| {
+            let backend = self.fleet.backend(index);
+            // A limit counts these questions too.
+            let is_told_off = backend.cooling(now).is_some_and(|cooling| cooling.by_its_word);
+            let pause = if backend.failed_last() { DOWN_PAUSE } else { CALM_PAUSE };
+            !is_told_off && since >= pause
+        })
+    }
+
+    fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
+        let Some(index) = self.fleet.index(backend) else { return };
+        if outcome.class == Class::Ok {
+            self.fleet.seed_latency(now, index, took);
+        }
+        self.fleet.probed(now, index, outcome);
+    }
+
+    fn is_out(&self, now: Timestamp, backend: usize) -> bool {
+        self.fleet.index(backend).is_some_and(|index| {
+            let backend = self.fleet.backend(index);
+            let classes = MethodClass::ALL.iter();
+            backend.is_down()
+                || self.fleet.is_condemned(index)
+                || classes.map(|class| backend.experience(*class).standing(now)).any(|s| s == Standing::Out)
+                || backend.identity() == Identity::WrongChain
+                || backend.cooling(now).is_some_and(|cooling| cooling.class != Class::RateLimited)
+        })
+    }
+
+    fn is_retired(&self, now: Timestamp, backend: usize) -> bool {
+        use Class::{GeoBlocked, QuotaExhausted, Unauthorized};
+        self.fleet
+            .index(backend)
+            .and_then(|index| self.fleet.backend(index).cooling(now))
+            .is_some_and(|cooling| matches!(cooling.class, Unauthorized | GeoBlocked | QuotaExhausted))
+    }
+}

@@ -1,0 +1,648 @@
+//! Drives requests through a policy under a virtual clock: a heap of events, and nothing else.
+//!
+//! The same scenario, seed and policy give the same run, event by event; [`Measures::digest`] shows it.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use super::measures::{Gauge, Measures};
+use super::random::Draws;
+use super::scenario::Scenario;
+use super::steering::{Call, Steering, Step, Told};
+use super::world::{Answer, Ask, BlockAsked, Facts, Happening, Reply, World};
+use crate::ethereum::Method;
+use crate::policy::Timestamp;
+
+/// Backends are looked at this often, to see who is in use.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A probe's own time: `gateway::watch`.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Whether a probe is due is asked this often.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Marks a copy among the attempts at one backend.
+const ASIDE: u32 = u32::MAX;
+/// A transaction's fate is looked up within this: `gateway::transaction`.
+const LOOK_UP: Duration = Duration::from_secs(2);
+/// Attempts of one request under way together that are followed; a policy has fewer.
+const FLYING_MAX: usize = 8;
+
+/// Numbers of requests: reads count from 1, so that what a policy does to one changes no other's luck.
+const TRANSACTIONS: u64 = 1 << 40;
+/// A client's repetition of a request is so far from it.
+const RETRIES: u64 = 1 << 48;
+/// Numbers of probes, by their nanosecond.
+const PROBES: u64 = 1 << 62;
+
+const READ_DRAW: u64 = 48;
+const TRANSACTION_DRAW: u64 = 49;
+const REQUEST_DRAW: u64 = 50;
+
+/// Replays a scenario.
+pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> Measures {
+    let world = World::new(scenario, seed);
+    let names: Vec<_> = world.methods().iter().map(|method| method.name).collect();
+    let mut replay = Replay {
+        gauge: Gauge::new(scenario, &names),
+        mix: Mix::new(scenario, &world),
+        head_method: world.method("eth_blockNumber").unwrap_or(0),
+        submit_method: world.method("eth_sendRawTransaction").unwrap_or(0),
+        look_up_method: world.method("eth_getTransactionByHash").unwrap_or(0),
+        block_by_number: world.method("eth_getBlockByNumber"),
+        probed_at: vec![None; scenario.backends.len()],
+        private: scenario.backends.iter().map(|backend| backend.private).collect(),
+        end: Timestamp::ZERO + scenario.duration,
+        scenario,
+        seed,
+        steering,
+        world,
+        heap: BinaryHeap::new(),
+        sequence: 0,
+        requests: Vec::new(),
+        free: Vec::new(),
+        repetitions: VecDeque::new(),
+        read_draws: Draws::of(&[seed, READ_DRAW]),
+        transaction_draws: Draws::of(&[seed, TRANSACTION_DRAW]),
+        reads: 0,
+        transactions: 0,
+        fates: Vec::new(),
+    };
+    replay.run();
+    replay.finish()
+}
+
+/// Which method comes next.
+struct Mix {
+    shares: Vec<(f64, usize)>,
+    total: f64,
+}
+
+impl Mix {
+    fn new(scenario: &Scenario, world: &World) -> Self {
+        let mut total = 0.0;
+        let shares = scenario
+            .load
+            .mix
+            .iter()
+            .filter_map(|(name, share)| {
+                total += share;
+                Some((total, world.method(name)?))
+            })
+            .collect();
+        Self { shares, total }
+    }
+
+    fn draw(&self, draws: &mut Draws) -> usize {
+        let drawn = draws.unit() * self.total;
+        let at = self.shares.partition_point(|(upto, _)| *upto <= drawn);
+        self.shares.get(at).or(self.shares.last()).map_or(0, |(_, method)| *method)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Read,
+    Transaction,
+    /// The oldest of the repetitions that wait.
+    Again,
+    Timer {
+        request: u32,
+        generation: u32,
+    },
+    Ended {
+        request: u32,
+        generation: u32,
+        nth: u8,
+    },
+    Probe {
+        backend: u8,
+    },
+    Probed {
+        backend: u8,
+        reply: Reply,
+        took_ms: u32,
+    },
+    Aside {
+        backend: u8,
+        method: u8,
+        reply: Reply,
+        took_us: u32,
+    },
+    Look,
+}
+
+/// A client's repetition of what failed.
+struct Repetition {
+    number: u64,
+    left: u8,
+    method: usize,
+    session: usize,
+    block: BlockAsked,
+    marked: bool,
+}
+
+struct Event {
+    at: Timestamp,
+    sequence: u64,
+    what: What,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    /// The earliest is the greatest: a heap gives that first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Flying {
+    backend: usize,
+    connection: u8,
+    reply: Reply,
+    facts: Facts,
+}
+
+struct Request<C> {
+    generation: u32,
+    /// `None` between two requests.
+    course: Option<C>,
+    number: u64,
+    method: usize,
+    block: BlockAsked,
+    marked: bool,
+    session: usize,
+    transaction: Option<u32>,
+    retries_left: u8,
+    /// A client's repetition of an earlier one.
+    is_retry: bool,
+    started: Timestamp,
+    timer: Timestamp,
+    attempts: u32,
+    asked: u64,
+    flying: [Option<Flying>; FLYING_MAX],
+}
+
+struct Replay<'a, S: Steering> {
+    scenario: &'a Scenario,
+    seed: u64,
+    steering: &'a mut S,
+    world: World,
+    gauge: Gauge,
+    mix: Mix,
+    head_method: usize,
+    submit_method: usize,
+    look_up_method: usize,
+    block_by_number: Option<usize>,
+    private: Vec<bool>,
+    /// When a look at each backend's head last came to an end.
+    probed_at: Vec<Option<Timestamp>>,
+    end: Timestamp,
+    heap: BinaryHeap<Event>,
+    sequence: u64,
+    requests: Vec<Request<S::Course>>,
+    free: Vec<u32>,
+    /// All wait equally long, so the first in is the first out.
+    repetitions: VecDeque<Repetition>,
+    read_draws: Draws,
+    transaction_draws: Draws,
+    reads: u64,
+    transactions: u32,
+    /// Of each transaction: whether the client was told that it is out.
+    fates: Vec<Option<bool>>,
+}
+
+impl<S: Steering> Replay<'_, S> {
+    fn at(&mut self, at: Timestamp, what: What) {
+        self.sequence += 1;
+        self.heap.push(Event { at, sequence: self.sequence, what });
+    }
+
+    fn run(&mut self) {
+        let first = self.read_draws.interval(self.scenario.load.reads);
+        self.at(Timestamp::ZERO + first, What::Read);
+        if self.scenario.load.transactions > 0.0 {
+            let first = self.transaction_draws.interval(self.scenario.load.transactions);
+            self.at(Timestamp::ZERO + first, What::Transaction);
+        }
+        for backend in 0..self.private.len() {
+            self.at(Timestamp::ZERO, What::Probe { backend: backend as u8 });
+        }
+        self.at(Timestamp::ZERO, What::Look);
+        while let Some(Event { at: now, what, .. }) = self.heap.pop() {
+            self.happen(now, what);
+        }
+    }
+
+    fn happen(&mut self, now: Timestamp, what: What) {
+        match what {
+            What::Read => {
+                let next = now + self.read_draws.interval(self.scenario.load.reads);
+                if next < self.end {
+                    self.at(next, What::Read);
+                }
+                self.read(now);
+            }
+            What::Transaction => {
+                let next = now + self.transaction_draws.interval(self.scenario.load.transactions);
+                if next < self.end {
+                    self.at(next, What::Transaction);
+                }
+                let number = self.transactions;
+                self.transactions += 1;
+                self.fates.push(None);
+                let request =
+                    self.request(TRANSACTIONS + u64::from(number), self.submit_method, BlockAsked::None);
+                self.requests[request as usize].transaction = Some(number);
+                self.begin(now, request);
+            }
+            What::Again => {
+                let Some(again) = self.repetitions.pop_front() else { return };
+                let request = self.request(again.number, again.method, again.block);
+                let slot = &mut self.requests[request as usize];
+                (slot.marked, slot.session) = (again.marked, again.session);
+                (slot.retries_left, slot.is_retry) = (again.left, true);
+                self.begin(now, request);
+            }
+            What::Timer { request, generation } => {
+                let slot = &self.requests[request as usize];
+                if slot.generation == generation && slot.timer == now && slot.course.is_some() {
+                    self.requests[request as usize].timer = Timestamp::NEVER;
+                    self.step(now, request, Told::Timer);
+                }
+            }
+            What::Ended { request, generation, nth } => {
+                let slot = &mut self.requests[request as usize];
+                if slot.generation == generation
+                    && let Some(flying) = slot.flying[usize::from(nth)].take()
+                {
+                    self.ended(now, request, flying);
+                }
+            }
+            What::Probe { backend } => {
+                let since = self.probed_at[usize::from(backend)].map_or(Duration::MAX, |at| now.since(at));
+                if self.steering.wants_probe(now, usize::from(backend), since) {
+                    self.probe(now, usize::from(backend));
+                } else if now + PROBE_EVERY < self.end {
+                    self.at(now + PROBE_EVERY, What::Probe { backend });
+                }
+            }
+            What::Probed { backend, reply, took_ms } => {
+                let backend = usize::from(backend);
+                let outcome = self.world.verdict(self.head_method, reply);
+                let took = Duration::from_millis(u64::from(took_ms));
+                self.steering.probed(now, backend, took, outcome);
+                self.probed_at[backend] = Some(now);
+                if now + PROBE_EVERY < self.end {
+                    self.at(now + PROBE_EVERY, What::Probe { backend: backend as u8 });
+                }
+            }
+            What::Aside { backend, method, reply, took_us } => {
+                let (backend, method) = (usize::from(backend), usize::from(method));
+                let took = Duration::from_micros(u64::from(took_us));
+                let call = Call { method: self.world.methods()[method], deadline: now };
+                let outcome = self.world.verdict(method, reply);
+                self.steering.aside_ended(now, &call, backend, took, outcome);
+            }
+            What::Look => {
+                for backend in 0..self.private.len() {
+                    let is_out = self.steering.is_out(now, backend);
+                    let is_retired = self.steering.is_retired(now, backend);
+                    self.gauge.look(now, backend, is_out, is_retired);
+                }
+                if now + LOOK_EVERY < self.end {
+                    self.at(now + LOOK_EVERY, What::Look);
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, now: Timestamp) {
+        self.reads += 1;
+        let mut draws = Draws::of(&[self.seed, REQUEST_DRAW, self.reads]);
+        let method = self.mix.draw(&mut draws);
+        let facts = self.world.methods()[method];
+        let is_old = draws.chance(self.scenario.load.historical);
+        // What names neither an address nor a block has nothing that could be marked.
+        let marked = draws.chance(self.scenario.load.marked) && !facts.blocks.is_empty();
+        let session = draws.below(u64::from(self.scenario.load.sessions)) as usize;
+        let block = block_asked(facts, is_old, &mut draws);
+        let request = self.request(self.reads, method, block);
+        let slot = &mut self.requests[request as usize];
+        (slot.marked, slot.session) = (marked, session);
+        slot.retries_left = u8::try_from(self.scenario.load.client_retries).unwrap_or(u8::MAX);
+        self.begin(now, request);
+    }
+
+    /// A place for a request.
+    fn request(&mut self, number: u64, method: usize, block: BlockAsked) -> u32 {
+        let fresh = Request {
+            generation: 0,
+            course: None,
+            number,
+            method,
+            block,
+            marked: false,
+            session: 0,
+            transaction: None,
+            retries_left: 0,
+            is_retry: false,
+            started: Timestamp::ZERO,
+            timer: Timestamp::NEVER,
+            attempts: 0,
+            asked: 0,
+            flying: [None; FLYING_MAX],
+        };
+        if let Some(at) = self.free.pop() {
+            let generation = self.requests[at as usize].generation;
+            self.requests[at as usize] = Request { generation, ..fresh };
+            return at;
+        }
+        self.requests.push(fresh);
+        (self.requests.len() - 1) as u32
+    }
+
+    fn begin(&mut self, now: Timestamp, request: u32) {
+        let slot = &mut self.requests[request as usize];
+        let method = self.world.methods()[slot.method];
+        let call = Call { method, deadline: now + self.steering.time_for(method) };
+        slot.course = Some(self.steering.begin(&call));
+        slot.started = now;
+        let (is_retry, is_transaction) = (slot.is_retry, slot.transaction.is_some());
+        let measures = &mut self.gauge.measures;
+        measures.requests += 1;
+        if !is_retry {
+            if is_transaction {
+                measures.transactions += 1;
+            } else {
+                measures.reads += 1;
+            }
+            self.gauge.second(now).requests += 1;
+        }
+        self.step(now, request, Told::Start);
+    }
+
+    fn ended(&mut self, now: Timestamp, request: u32, flying: Flying) {
+        let slot = &mut self.requests[request as usize];
+        let Some(course) = &mut slot.course else { return };
+        let outcome = self.world.verdict(slot.method, flying.reply);
+        let sent = !flying.reply.answer.is_before_sending();
+        let told = Told::Ended { backend: flying.backend, outcome, sent };
+        match self.steering.on(now, course, told) {
+            Step::Answer => self.end_request(now, request, Some(flying)),
+            step => self.act(now, request, step),
+        }
+    }
+
+    fn step(&mut self, now: Timestamp, request: u32, told: Told<'_>) {
+        let by_timer = matches!(told, Told::Timer);
+        let slot = &mut self.requests[request as usize];
+        let Some(course) = &mut slot.course else { return };
+        let step = self.steering.on(now, course, told);
+        if by_timer && matches!(step, Step::Send { .. }) && slot.flying.iter().any(Option::is_some) {
+            self.gauge.measures.hedges += 1;
+        }
+        self.act(now, request, step);
+    }
+
+    fn act(&mut self, now: Timestamp, request: u32, step: Step) {
+        match step {
+            Step::Send { backend, wake, copy_to } => {
+                if let Some(copy_to) = copy_to {
+                    self.send_aside(now, request, copy_to);
+                }
+                self.send(now, request, backend);
+                self.wake_at(request, wake);
+            }
+            Step::Wait { wake } => self.wake_at(request, wake),
+            Step::Answer | Step::GiveUp => self.end_request(now, request, None),
+        }
+    }
+
+    fn wake_at(&mut self, request: u32, wake: Timestamp) {
+        let slot = &mut self.requests[request as usize];
+        if wake != Timestamp::NEVER && slot.timer != wake {
+            slot.timer = wake;
+            let generation = slot.generation;
+            self.at(wake, What::Timer { request, generation });
+        }
+    }
+
+    fn send(&mut self, now: Timestamp, request: u32, backend: usize) {
+        let slot = &self.requests[request as usize];
+        let asked_before = slot.asked & (1 << backend) != 0;
+        let ask = Ask {
+            backend,
+            method: slot.method,
+            request: slot.number,
+            attempt: if asked_before { slot.attempts } else { 0 },
+            block: slot.block,
+            marked: slot.marked,
+            probe: false,
+            transaction: slot.transaction,
+        };
+        let is_first = slot.attempts == 0;
+        if is_first && ask.transaction.is_none() {
+            self.gauge.first_attempt(now, backend, ask.method);
+        }
+        let any_private = self.private.iter().any(|private| *private);
+        if ask.transaction.is_some() && any_private && !self.private[backend] {
+            self.gauge.measures.privacy_violations += 1;
+        }
+        let happening = self.world.ask(now, &ask);
+        self.gauge.measures.attempts += 1;
+        self.gauge.second(now).calls[backend] += 1;
+        self.gauge.note((now.since_origin().as_nanos() as u64) ^ ((backend as u64) << 56));
+        self.gauge.note(((happening.reply.answer as u64) << 56) ^ ask.request);
+        let Happening { after, reply, connection, facts } = happening;
+        let slot = &mut self.requests[request as usize];
+        slot.attempts += 1;
+        slot.asked |= 1 << backend;
+        let Some(nth) = slot.flying.iter().position(Option::is_none) else { return };
+        slot.flying[nth] = Some(Flying { backend, connection, reply, facts });
+        if let Some(after) = after {
+            let generation = slot.generation;
+            self.at(now + after, What::Ended { request, generation, nth: nth as u8 });
+        }
+    }
+
+    /// A copy of a request whose answer only teaches.
+    fn send_aside(&mut self, now: Timestamp, request: u32, backend: usize) {
+        let slot = &self.requests[request as usize];
+        let ask = Ask {
+            backend,
+            method: slot.method,
+            request: slot.number,
+            attempt: ASIDE,
+            block: slot.block,
+            marked: slot.marked,
+            probe: false,
+            transaction: None,
+        };
+        let limit = self.steering.time_for(self.world.methods()[ask.method]);
+        let happening = self.world.ask(now, &ask);
+        self.gauge.measures.attempts += 1;
+        self.gauge.measures.copies += 1;
+        self.gauge.second(now).calls[backend] += 1;
+        self.gauge.note(((happening.reply.answer as u64) << 48) ^ ask.request);
+        let (took, reply) = self.in_time(&happening, backend, limit);
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let (backend, method) = (backend as u8, ask.method as u8);
+        self.at(now + took, What::Aside { backend, method, reply, took_us });
+    }
+
+    /// What a call that has no other end comes to within `limit`.
+    fn in_time(&mut self, happening: &Happening, backend: usize, limit: Duration) -> (Duration, Reply) {
+        if let Some(after) = happening.after.filter(|after| *after <= limit) {
+            return (after, happening.reply);
+        }
+        self.world.close(backend, happening.connection);
+        (limit, Answer::AcceptHang.into())
+    }
+
+    fn end_request(&mut self, now: Timestamp, request: u32, ended: Option<Flying>) {
+        let slot = &mut self.requests[request as usize];
+        slot.course = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        let flying = std::mem::take(&mut slot.flying);
+        for loser in flying.into_iter().flatten() {
+            self.world.close(loser.backend, loser.connection);
+        }
+        let slot = &self.requests[request as usize];
+        let (started, is_retry) = (slot.started, slot.is_retry);
+        let answered = match slot.transaction {
+            Some(number) => self.end_transaction(now, request, number, ended),
+            None => self.end_read(now, request, ended),
+        };
+        if answered && !is_retry {
+            self.gauge.second(started).answered += 1;
+        }
+        self.gauge.note(now.since_origin().as_nanos() as u64 ^ u64::from(answered));
+        self.free.push(request);
+    }
+
+    fn end_read(&mut self, now: Timestamp, request: u32, ended: Option<Flying>) -> bool {
+        let slot = &self.requests[request as usize];
+        let (method, session, is_retry) = (slot.method, slot.session, slot.is_retry);
+        self.gauge.read_took(slot.started, now.since(slot.started));
+        let says = |answer: Answer| answer.is_ok() || answer == Answer::NullResult;
+        let Some(flying) = ended.filter(|flying| says(flying.reply.answer)) else {
+            if let Some(left) = slot.retries_left.checked_sub(1) {
+                let (block, marked) = (slot.block, slot.marked);
+                let number = slot.number + RETRIES;
+                self.repetitions.push_back(Repetition { number, left, method, session, block, marked });
+                self.at(now + self.scenario.load.client_backoff, What::Again);
+            }
+            return false;
+        };
+        let facts = flying.facts;
+        let measures = &mut self.gauge.measures;
+        measures.reads_answered += u64::from(!is_retry);
+        measures.wrong_answers += u64::from(facts.wrong || flying.reply.answer == Answer::NullResult);
+        measures.logs_incomplete += u64::from(facts.incomplete);
+        measures.stale_reads += u64::from(facts.stale && !facts.early);
+        measures.fork_reads += u64::from(facts.forked && !facts.early);
+        measures.fork_reads_early += u64::from(facts.forked && facts.early);
+        let names_a_height = method == self.head_method || Some(method) == self.block_by_number;
+        if let Some(head) = facts.head.filter(|_| names_a_height) {
+            self.gauge.told_head(session, head);
+        }
+        true
+    }
+
+    fn end_transaction(&mut self, now: Timestamp, request: u32, number: u32, ended: Option<Flying>) -> bool {
+        let slot = &self.requests[request as usize];
+        let said = ended.map(|flying| flying.reply.answer);
+        let mut acknowledged =
+            matches!(said, Some(Answer::Ok | Answer::OkWrongContentType | Answer::AlreadyKnown));
+        let in_doubt = slot.attempts > 0 && matches!(said, None | Some(Answer::NonceTooLow));
+        if !acknowledged && in_doubt && self.steering.looks_transactions_up() {
+            acknowledged = self.is_found(now, number);
+        }
+        self.gauge.measures.transactions_acknowledged += u64::from(acknowledged);
+        self.fates[number as usize] = Some(acknowledged);
+        acknowledged
+    }
+
+    /// Asks everybody who answers reads for a transaction. What one node holds all have heard of.
+    fn is_found(&mut self, now: Timestamp, number: u32) -> bool {
+        let held_by = self.world.transaction(number).held_by;
+        let public: Vec<usize> = (0..self.private.len()).filter(|backend| !self.private[*backend]).collect();
+        let is_public = public.iter().any(|backend| held_by & (1 << backend) != 0);
+        let mut found = false;
+        for backend in public {
+            let ask = Ask {
+                backend,
+                method: self.look_up_method,
+                request: TRANSACTIONS + u64::from(number),
+                attempt: 0,
+                block: BlockAsked::None,
+                marked: false,
+                probe: false,
+                transaction: None,
+            };
+            let happening = self.world.ask(now, &ask);
+            self.gauge.measures.probes += 1;
+            let in_time = happening.after.is_some_and(|after| after <= LOOK_UP);
+            found |= is_public && in_time && happening.reply.answer.is_ok();
+        }
+        found
+    }
+
+    fn probe(&mut self, now: Timestamp, backend: usize) {
+        let ask = Ask {
+            backend,
+            method: self.head_method,
+            request: PROBES + now.since_origin().as_nanos() as u64,
+            attempt: 0,
+            block: BlockAsked::Latest,
+            marked: false,
+            probe: true,
+            transaction: None,
+        };
+        let happening = self.world.ask(now, &ask);
+        self.gauge.measures.probes += 1;
+        self.gauge.second(now).calls[backend] += 1;
+        let (took, reply) = self.in_time(&happening, backend, PROBE_PATIENCE);
+        let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        self.at(now + took, What::Probed { backend: backend as u8, reply, took_ms });
+    }
+
+    fn finish(mut self) -> Measures {
+        for (number, acknowledged) in self.fates.iter().enumerate() {
+            let included = self.world.transaction(number as u32).included;
+            self.gauge.measures.transactions_lost += u64::from(*acknowledged == Some(true) && !included);
+            self.gauge.measures.duplicate_harm += u64::from(*acknowledged == Some(false) && included);
+        }
+        self.gauge.finish()
+    }
+}
+
+/// Which block a read is about. Wallets ask for `pending` nonces; one in eight who reads blocks waits for
+/// a finalized one.
+fn block_asked(method: &Method, is_old: bool, draws: &mut Draws) -> BlockAsked {
+    match method.name {
+        "eth_blockNumber" | "eth_feeHistory" | "eth_gasPrice" => BlockAsked::Latest,
+        _ if method.blocks.is_empty() => BlockAsked::None,
+        _ if is_old => BlockAsked::Old,
+        "eth_getTransactionCount" => BlockAsked::Pending,
+        "eth_getBlockByNumber" if draws.chance(0.125) => BlockAsked::Finalized,
+        _ => BlockAsked::Latest,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Small worlds with known answers.
+
+use super::super::driver::{LabelMode, Outrigger};
+use super::super::rivals::{Rival, RivalKind};
+use super::*;
+
+/// `count` backends `b0`, `b1`, ... of clouds of the same names; `fault` lasts from 40 s to 50 s of 100 s.
+fn scenario(count: usize, fault: &str) -> Scenario {
+    let backends: String = (0..count)
+        .map(|at| {
+            format!(
+                "[[backends]]\nname = \"b{at}\"\ncloud = \"b{at}\"\nerror_rate = 0\nrate_limit = 1e6\n\
+                 latency = {{ p50 = \"20ms\", p99 = \"30ms\" }}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "id = \"T\"\ntitle = \"t\"\nduration = \"100s\"\n\
+         chain = {{ id = 1, block_time = \"12s\", simulated_block_time = \"1s\" }}\n\
+         load = {{ reads = 50, transactions = 2 }}\n\
+         {backends}[[phases]]\nname = \"p\"\nstart = \"40s\"\nend = \"50s\"\n[[phases.faults]]\n{fault}\n"
+    );
+    Scenario::from_toml(&text, "test").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn rival(kind: RivalKind, scenario: &Scenario) -> Measures {
+    replay(scenario, 5, &mut Rival::new(kind, scenario))
+}
+
+fn ours(scenario: &Scenario, seed: u64) -> Measures {
+    replay(scenario, seed, &mut Outrigger::with_defaults(scenario, LabelMode::All, seed))
+}
+
+const REFUSING: &str = "at = \"cloud:b0\"\noutcomes = { conn_refused = 1 }";
+
+#[test]
+fn a_single_backend_that_refuses_a_tenth_of_the_time_answers_nine_tenths() {
+    let seen = rival(RivalKind::Single, &scenario(1, REFUSING));
+    let availability = seen.reads_answered as f64 / seen.reads as f64;
+    assert!((availability - 0.9).abs() < 0.01, "{availability}");
+    let acknowledged = seen.transactions_acknowledged as f64 / seen.transactions as f64;
+    assert!((acknowledged - 0.9).abs() < 0.05, "{acknowledged}");
+    assert_eq!((seen.attempts, seen.requests), (seen.requests, seen.reads + seen.transactions));
+    assert_eq!(seen.goodput_from(Duration::from_secs(50)), Some(1.0));
+    let in_the_fault = &seen.seconds[41..49];
+    assert!(in_the_fault.iter().all(|second| second.requests > 0 && second.answered == 0));
+}
+
+#[test]
+fn round_robin_with_one_of_two_dead_asks_one_and_a_half_times() {
+    let dead = REFUSING.replace("conn_refused", "http_503");
+    let mut scenario = scenario(2, &dead);
+    scenario.phases[0].start = Duration::ZERO;
+    scenario.phases[0].end = scenario.duration;
+    let seen = rival(RivalKind::RoundRobin, &scenario);
+    assert!((seen.amplification() - 1.5).abs() < 0.02, "{}", seen.amplification());
+    assert_eq!(seen.reads_answered, seen.reads);
+    assert_eq!(seen.diverted[0].1, None, "half of the first attempts still go there");
+}
+
+#[test]
+fn a_static_primary_waits_for_its_dead_backend_each_time() {
+    let hanging = REFUSING.replace("conn_refused", "accept_hang");
+    let seen = rival(RivalKind::Primary, &scenario(2, &hanging));
+    assert_eq!(seen.reads_answered, seen.reads);
+    assert!(seen.diverting.quantile(0.5) >= Some(Duration::from_secs(2)));
+    assert!(seen.calm.quantile(0.99) <= Some(Duration::from_millis(80)));
+}
+
+#[test]
+fn a_flat_world_shows_no_divert_no_ejection_and_no_extra_call() {
+    let seen = rival(RivalKind::Primary, &scenario(2, "at = \"cloud:b1\"\noutcomes = { http_503 = 1 }"));
+    assert_eq!(seen.diverted[0].1, Some(Duration::ZERO), "nothing went there before");
+    assert_eq!((seen.attempts, seen.ejections, seen.hedges), (seen.requests, 0, 0));
+    assert_eq!(seen.switches_per_minute(), 0);
+}
+
+#[test]
+fn this_policy_leaves_a_dead_backend_and_answers_everything() {
+    let seen = ours(&scenario(3, "at = \"cloud:b0\"\noutcomes = { http_503 = 1 }"), 1);
+    assert_eq!((seen.reads_answered, seen.transactions_acknowledged), (seen.reads, seen.transactions));
+    assert!(seen.diverted[0].1.is_some());
+    assert!(seen.probes > 0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_and_another_seed_another() {
+    let scenario = super::super::find("S02").unwrap();
+    let first = ours(&scenario, 7);
+    assert_eq!(first, ours(&scenario, 7));
+    assert_ne!(first.digest, ours(&scenario, 8).digest);
+}
+
+#[test]
+fn arrivals_do_not_depend_on_the_policy() {
+    let scenario = scenario(2, REFUSING);
+    let [a, b] = [ours(&scenario, 5), rival(RivalKind::Single, &scenario)];
+    let arrivals = |m: &Measures| m.seconds.iter().map(|s| s.requests).collect::<Vec<_>>();
+    assert_eq!(arrivals(&a), arrivals(&b));
+}
+
+#[test]
+fn the_same_request_has_the_same_luck_under_every_policy() {
+    let scenario = self::scenario(1, "at = \"cloud:b0\"\ncontent = { balance_zero = 0.5 }");
+    let [a, b] = [ours(&scenario, 5), rival(RivalKind::Single, &scenario)].map(|m| m.wrong_answers);
+    assert!(a > 10 && a == b, "{a} {b}");
+}
+
+#[test]
+fn clients_that_repeat_are_counted_as_load_but_not_as_reads() {
+    let mut scenario = scenario(1, "at = \"cloud:b0\"\noutcomes = { http_503 = 0.5 }");
+    scenario.load.client_retries = 2;
+    let seen = rival(RivalKind::Single, &scenario);
+    // Half of what comes in a tenth of the time; each is repeated once, and half of those again.
+    let failed = seen.reads - seen.reads_answered;
+    assert!((200..300).contains(&failed), "{failed}");
+    let repeated = seen.requests - seen.reads - seen.transactions;
+    assert!((4 * failed / 3..5 * failed / 3).contains(&repeated), "{repeated} of {failed}");
+}
+
+#[test]
+fn a_session_that_is_told_a_lower_block_number_is_counted() {
+    let lagging = "at = \"cloud:b0\"\nhead = { mode = \"lag\", blocks = 5 }";
+    let scenario = scenario(2, lagging);
+    assert!(rival(RivalKind::RoundRobin, &scenario).head_regressions > 50);
+    assert!(rival(RivalKind::RoundRobin, &scenario).stale_reads > 50);
+}

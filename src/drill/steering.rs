@@ -1,0 +1,104 @@
+//! How a replay and a policy speak with each other: what happened goes in, what to do comes out.
+
+use std::time::Duration;
+
+use crate::ethereum::Method;
+use crate::policy::{Outcome, Timestamp};
+
+/// One client request as a policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// What is asked.
+    pub method: &'static Method,
+    /// When the client is answered at the latest.
+    pub deadline: Timestamp,
+}
+
+/// What happened to a request.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// It came.
+    Start,
+    /// The time named by the last step has come.
+    Timer,
+    /// An attempt ended.
+    Ended {
+        /// Whose.
+        backend: usize,
+        /// What it came to.
+        outcome: &'a Outcome,
+        /// Bytes of it may have reached the backend.
+        sent: bool,
+    },
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask this backend, and come back at `wake`.
+    Send {
+        /// Whom.
+        backend: usize,
+        /// When to come back if nothing has happened.
+        wake: Timestamp,
+        /// Ask this one as well, for what its answer teaches; nobody waits for it.
+        copy_to: Option<usize>,
+    },
+    /// Come back at `wake`.
+    Wait {
+        /// When.
+        wake: Timestamp,
+    },
+    /// What just ended answers the request.
+    Answer,
+    /// There is no answer.
+    GiveUp,
+}
+
+/// A policy as a drill drives it.
+pub trait Steering {
+    /// One request under way.
+    type Course;
+
+    /// How long a request of this method may take.
+    fn time_for(&self, method: &'static Method) -> Duration;
+    /// A request comes.
+    fn begin(&mut self, call: &Call) -> Self::Course;
+    /// What to do next. After [`Step::Answer`] and [`Step::GiveUp`] the request is over.
+    fn on(&mut self, now: Timestamp, course: &mut Self::Course, told: Told<'_>) -> Step;
+
+    /// Whether it looks for a transaction whose sending seems to have failed.
+    fn looks_transactions_up(&self) -> bool {
+        false
+    }
+    /// A copy that nobody waited for came to this.
+    fn aside_ended(
+        &mut self,
+        now: Timestamp,
+        call: &Call,
+        backend: usize,
+        took: Duration,
+        outcome: &Outcome,
+    ) {
+        let _ = (now, call, backend, took, outcome);
+    }
+    /// Whether it looks at a backend's head now, `since` after the last look. Asked once a second.
+    fn wants_probe(&self, now: Timestamp, backend: usize, since: Duration) -> bool {
+        let _ = (now, backend, since);
+        false
+    }
+    /// A look at a backend's head came to this.
+    fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
+        let _ = (now, backend, took, outcome);
+    }
+    /// Whether it leaves a backend alone for having failed.
+    fn is_out(&self, now: Timestamp, backend: usize) -> bool {
+        let _ = (now, backend);
+        false
+    }
+    /// Whether it holds a backend to be gone for good.
+    fn is_retired(&self, now: Timestamp, backend: usize) -> bool {
+        let _ = (now, backend);
+        false
+    }
+}
