@@ -16,7 +16,7 @@ use crate::upstream;
 
 use super::call::Call;
 use super::chain::Chain;
-use super::identity::identify;
+use super::identity::{as_outcome_of_a_call, identify};
 
 /// How often one attempt cuts a batch that the backend refuses: 100, 25, 6, 1.
 const CUTS_MAX: usize = 4;
@@ -46,7 +46,7 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
     if chain.link(backend).identity() != Identity::Confirmed
         && let Err(outcome) = identify(chain, backend, deadline).await
     {
-        let verdict = Verdict::from(outcome);
+        let verdict = Verdict::from(as_outcome_of_a_call(outcome));
         let verdicts = items.into_iter().map(|item| (item, verdict.clone())).collect();
         return Ended { backend, verdicts, sent: false };
     }

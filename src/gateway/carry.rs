@@ -21,7 +21,7 @@ pub(super) async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
     }
     let plan = plan(chain, &mut call);
     let calls = [call];
-    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
+    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
     told(chain, &calls[0], landed)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
 
 /// What the client is told, and what the answer teaches on its way.
 pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
-    let Landed { said, attempts } = landed;
+    let Landed { said, attempts, .. } = landed;
     let Some((verdict, backend)) = said else {
         return Answered::failed(nobody_answered(chain, call, attempts), attempts);
     };

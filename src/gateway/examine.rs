@@ -122,6 +122,9 @@ fn mend(class: Class) -> &'static str {
         Class::ConnectionError => "check host and port of the url, the resolver and the firewall",
         Class::TimeoutUpstream => "it does not answer in time: check the network, or remove it",
         Class::Syncing => "it is not synced yet: wait, or set cordoned = true meanwhile",
+        Class::MethodUnsupported => {
+            "it does not say which chain it serves: set private = true if it takes transactions only, or remove it"
+        }
         Class::NotJson | Class::BadEnvelope | Class::EmptyBody | Class::BadJson => {
             "the url does not lead to a JSON-RPC endpoint, or no longer does: check its path with the provider"
         }

@@ -17,12 +17,23 @@ use super::attempt::{Ended, Order, attempt};
 use super::call::Call;
 use super::chain::Chain;
 
+/// From here on an outcome is what a node said of the call itself, see [`Outcome::tells`].
+const NODES_WORD: u8 = 2;
+
 /// What became of one call.
 pub(super) struct Landed {
     /// The best that any backend said, and who said it; `None` when none could be asked in time.
     pub(super) said: Option<(Verdict, BackendIndex)>,
     /// Backends that were asked.
     pub(super) attempts: u32,
+    /// Some backend may have carried the call out without our hearing of it: it got the bytes, and no word
+    /// of a node on them came back.
+    pub(super) in_the_dark: bool,
+}
+
+impl Landed {
+    /// A call that nobody was asked for.
+    pub(super) const NOWHERE: Self = Self { said: None, attempts: 0, in_the_dark: false };
 }
 
 /// Sends the calls, which share one plan, until each is answered or nobody is left to ask. Gives one
@@ -45,7 +56,13 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
                 wake
             }
             Step::Wait { wake } => wake,
-            Step::Answer | Step::GiveUp => return board.landed,
+            Step::Answer | Step::GiveUp => {
+                // Attempts that are cancelled now have sent their bytes, as far as anybody can tell.
+                if !under_way.is_empty() {
+                    board.landed.iter_mut().for_each(|landed| landed.in_the_dark = true);
+                }
+                return board.landed;
+            }
         };
         let ended = tokio::select! {
             biased;
@@ -104,10 +121,7 @@ struct Board {
 
 impl Board {
     fn new(calls: usize) -> Self {
-        Self {
-            landed: (0..calls).map(|_| Landed { said: None, attempts: 0 }).collect(),
-            settled: vec![false; calls],
-        }
+        Self { landed: (0..calls).map(|_| Landed::NOWHERE).collect(), settled: vec![false; calls] }
     }
 
     fn open(&self) -> Vec<usize> {
@@ -126,6 +140,9 @@ impl Board {
         let mut worst: Option<Outcome> = None;
         for (item, verdict) in ended.verdicts {
             let outcome = verdict.outcome.clone();
+            if ended.sent && outcome.retry_elsewhere && outcome.tells() < NODES_WORD {
+                self.landed[item].in_the_dark = true;
+            }
             if self.settled[item] {
                 continue;
             }
@@ -151,4 +168,48 @@ impl Board {
 
 fn severity(outcome: &Outcome) -> (bool, bool) {
     (outcome.retry_elsewhere || outcome.retry_here, outcome.hurts_health)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Fleet;
+    use crate::policy::{BackendSpec, DomainLabels, Tier};
+
+    fn ended(backend: BackendIndex, classes: &[Class], sent: bool) -> Ended {
+        let verdicts = classes.iter().map(|class| Verdict::from(Outcome::of(*class))).enumerate().collect();
+        Ended { backend, verdicts, sent }
+    }
+
+    fn somebody() -> BackendIndex {
+        let spec = BackendSpec {
+            name: "a".into(),
+            tier: Tier::Primary,
+            private: false,
+            labels: DomainLabels::new(),
+            limit_per_s: None,
+        };
+        Fleet::new(vec![spec]).index(0).expect("one backend")
+    }
+
+    #[test]
+    fn t3_a_lost_answer_leaves_its_call_in_the_dark_whatever_another_backend_says() {
+        let a = somebody();
+        for (first, sent, in_the_dark) in [
+            (Class::TimeoutUpstream, true, true),
+            (Class::Overloaded, true, true),
+            (Class::NotJson, true, true),
+            // Nobody listened, or a node gave its word on the transaction.
+            (Class::ConnectionError, false, false),
+            (Class::TxPoolFull, true, false),
+        ] {
+            let mut board = Board::new(1);
+            board.take(ended(a, &[first], sent));
+            board.take(ended(a, &[Class::TxInsufficientFunds], true));
+            let landed = &board.landed[0];
+            assert_eq!(landed.in_the_dark, in_the_dark, "{first:?}");
+            let said = landed.said.as_ref().map(|(verdict, _)| verdict.outcome.class);
+            assert_eq!(said, Some(Class::TxInsufficientFunds));
+        }
+    }
 }

@@ -3,14 +3,16 @@
 //! A wrong URL in a file, or a provider that routes a key to another network, answers fast, well formed
 //! and wrong. No backend serves a read before it has named the right chain.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::jsonrpc::write_call;
 use crate::policy::classify::{self, Received, Verdict};
-use crate::policy::{BackendIndex, Class, Identity, Outcome};
+use crate::policy::{BackendIndex, Class, Identity, Outcome, Told};
 use crate::upstream;
 
 use super::chain::Chain;
@@ -19,18 +21,84 @@ use super::chain::Chain;
 /// backend that came back is found by asking again, not by waiting for it.
 const WAIT_FOR_ANOTHER: Duration = Duration::from_millis(250);
 
+/// One question for everybody who waits: a backend that takes a second to connect to would otherwise be asked
+/// once for each of a thousand requests.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// When it was last put, while there is no answer.
+    put_at: Mutex<Option<Instant>>,
+    /// What the latest one came to.
+    told: watch::Sender<Result<(), Outcome>>,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self { put_at: Mutex::new(None), told: watch::Sender::new(Ok(())) }
+    }
+}
+
+impl Question {
+    /// Takes the turn to ask, or says until when somebody else's question is to be waited for. A turn that was
+    /// taken and forgotten, since its request is gone, passes by itself.
+    fn take_turn(&self, now: Instant) -> Result<(), Instant> {
+        let mut put_at = self.put_at.lock().unwrap_or_else(PoisonError::into_inner);
+        match put_at.map(|at| at + WAIT_FOR_ANOTHER) {
+            Some(until) if now < until => Err(until),
+            _ => {
+                *put_at = Some(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&self, said: Result<(), Outcome>) {
+        *self.put_at.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ = self.told.send_replace(said);
+    }
+}
+
 /// Asks for the chain id, once however many requests wait for it, as long as it is answered soon.
 ///
 /// # Errors
 /// What the backend's answer came to, when it did not confirm the chain.
 pub(super) async fn identify(chain: &Chain, backend: BackendIndex, deadline: Instant) -> Result<(), Outcome> {
     let link = chain.link(backend);
-    let patience = deadline.min(Instant::now() + WAIT_FOR_ANOTHER);
-    let _turn = tokio::time::timeout_at(patience, link.identifying.lock()).await;
-    if link.identity() == Identity::Confirmed {
-        return Ok(());
+    let mut told = link.question.told.subscribe();
+    loop {
+        if link.identity() == Identity::Confirmed {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(Outcome::of(Class::TimeoutUpstream));
+        }
+        tokio::select! {
+            biased;
+            Ok(()) = told.changed() => told.borrow_and_update().clone()?,
+            said = async {
+                match link.question.take_turn(now) {
+                    Ok(()) => Some(ask_chain_id(chain, backend, deadline).await),
+                    Err(until) => {
+                        sleep_until(until.min(deadline)).await;
+                        None
+                    }
+                }
+            } => {
+                if let Some(said) = said {
+                    link.question.tell(said.clone());
+                    return said;
+                }
+            }
+        }
     }
-    ask_chain_id(chain, backend, deadline).await
+}
+
+/// What a backend that did not name the right chain came to, for a call that was meant for it. Its words were
+/// about another question: no client hears them, they settle nothing, and teach nothing about the call's method.
+pub(super) fn as_outcome_of_a_call(outcome: Outcome) -> Outcome {
+    let about_the_question = !matches!(outcome.told, Told::Map { .. })
+        || matches!(outcome.class, Class::MethodUnsupported | Class::SubscriptionUnsupported);
+    if about_the_question { Outcome::of(Class::BadEnvelope) } else { outcome }
 }
 
 /// Asks for the chain id whatever is known, and keeps the answer.
@@ -65,8 +133,9 @@ pub(super) fn keep_identity(chain: &Chain, backend: BackendIndex, outcome: Outco
             chain.set_identity(backend, Identity::WrongChain);
             Err(outcome)
         }
-        // Transaction relays answer little else than transactions: they cannot say it.
-        Class::MethodUnsupported => {
+        // Transaction relays answer little else than transactions: they cannot say it. Whoever is to answer
+        // reads can.
+        Class::MethodUnsupported if chain.settings.backends[backend.get()].private => {
             chain.set_identity(backend, Identity::Confirmed);
             Ok(())
         }
@@ -106,4 +175,62 @@ pub(super) struct Probed {
     pub(super) verdict: Verdict,
     /// The HTTP status, where there was an answer at all.
     pub(super) status: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use serde_json::{Value, json};
+
+    use super::super::stand_in::{StandIn, over};
+    use super::*;
+
+    fn mainnet(method: &str) -> Option<(&'static str, Value)> {
+        Some(("result", if method == "eth_chainId" { json!("0x1") } else { json!("0x10") }))
+    }
+
+    #[tokio::test]
+    async fn a_slow_backend_is_not_stormed_by_everybody_who_waits_for_its_chain() {
+        let slow = StandIn::start(Duration::from_millis(700), mainnet).await;
+        let gateway = over(&[&slow]);
+        let chain = gateway.chain(None).expect("the chain");
+        let backend = chain.decide().fleet.index(0).expect("one backend");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let said = join_all((0..500).map(|_| identify(chain, backend, deadline))).await;
+        assert!(said.iter().all(Result::is_ok));
+        assert!(slow.asked() <= 4, "{} questions in the time of one answer", slow.asked());
+    }
+
+    #[tokio::test]
+    async fn what_a_backend_says_instead_of_its_chain_answers_no_client() {
+        for error in [
+            json!({ "code": -32602, "message": "invalid params" }),
+            json!({ "code": 3, "message": "execution reverted", "data": "0x" }),
+            json!({ "code": -32600, "message": "invalid request" }),
+            json!({ "code": -32601, "message": "the method eth_chainId does not exist/is not available" }),
+        ] {
+            let refusal = error.clone();
+            let odd = StandIn::start(Duration::ZERO, move |_| Some(("error", refusal.clone()))).await;
+            let alone = over(&[&odd]).call(None, "eth_gasPrice", ()).await.expect_err("nobody answers it");
+            assert!(!error["message"].as_str().is_some_and(|said| alone.message.contains(said)), "{alone:?}");
+            let good = StandIn::start(Duration::ZERO, mainnet).await;
+            let answer = over(&[&odd, &good]).call(None, "eth_gasPrice", ()).await;
+            assert_eq!(answer.expect("the good one answers").get(), "\"0x10\"", "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn r15_a_backend_that_served_another_chain_is_not_trusted_again_for_saying_nothing() {
+        let silent = StandIn::start(Duration::ZERO, |_| {
+            Some(("error", json!({ "code": -32601, "message": "method not found" })))
+        })
+        .await;
+        let gateway = over(&[&silent]);
+        let chain = gateway.chain(None).expect("the chain");
+        let backend = chain.decide().fleet.index(0).expect("one backend");
+        chain.set_identity(backend, Identity::WrongChain);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        assert!(ask_chain_id(chain, backend, deadline).await.is_err());
+        assert_eq!(chain.link(backend).identity(), Identity::WrongChain);
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use crate::policy::Identity;
 use crate::upstream::Upstream;
 
+use super::identity::Question;
 use super::mask::Mask;
 
 /// Items in one upstream batch. Gateways that take larger ones exist, but most stop at or above this.
@@ -21,8 +22,8 @@ pub(super) struct Link {
     pub(super) vendor: Option<Box<str>>,
     pub(super) mask: Mask,
     pub(super) upstream: Upstream,
-    /// Taken while the chain id is being asked for, so that it is asked once.
-    pub(super) identifying: tokio::sync::Mutex<()>,
+    /// Which chain it serves.
+    pub(super) question: Question,
     identity: AtomicU8,
     batch_items_max: AtomicUsize,
     /// Block number last seen in an answer; 0 before the first.
@@ -36,7 +37,7 @@ impl Link {
             vendor,
             mask,
             upstream,
-            identifying: tokio::sync::Mutex::new(()),
+            question: Question::default(),
             identity: AtomicU8::new(Identity::Unknown as u8),
             batch_items_max: AtomicUsize::new(BATCH_ITEMS_MAX),
             head: AtomicU64::new(0),

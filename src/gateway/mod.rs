@@ -20,6 +20,8 @@ mod link;
 mod mask;
 mod memory;
 mod packet;
+#[cfg(test)]
+mod stand_in;
 mod status;
 mod transaction;
 mod watch;

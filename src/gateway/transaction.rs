@@ -28,24 +28,13 @@ use super::packet::{Source, Trail};
 /// about a transaction that is out costs them a second payment.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-/// From here on an outcome is what a node said of the transaction itself, see [`Outcome::tells`].
-///
-/// [`Outcome::tells`]: crate::policy::Outcome::tells
-const NODES_WORD: u8 = 2;
-
 /// Publishes the call's transaction.
 pub(super) async fn submit(chain: &Arc<Chain>, call: Call<'_>, transaction_hash: B256) -> Answered {
     let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     let calls = [call];
-    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed { said: None, attempts: 0 });
+    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
     let [call] = calls;
-    let in_doubt = match landed.said.as_ref().map(|(verdict, _)| &verdict.outcome) {
-        None => landed.attempts > 0,
-        // It may be ours that has the nonce.
-        Some(outcome) if outcome.class == Class::TxNonceTooLow => true,
-        // Nobody gave a verdict on it: an attempt whose answer was lost may have published it.
-        Some(outcome) => outcome.retry_elsewhere && outcome.tells() < NODES_WORD,
-    };
+    let in_doubt = in_doubt(&landed);
     let attempts = landed.attempts;
     if let Some((verdict, taken)) = &landed.said
         && matches!(verdict.outcome.class, Class::Ok | Class::TxAlreadyKnown)
@@ -58,6 +47,17 @@ pub(super) async fn submit(chain: &Arc<Chain>, call: Call<'_>, transaction_hash:
         return Answered { said, trail: Trail { source: Source::Backend, attempts, ..answered.trail } };
     }
     answered
+}
+
+/// Whether the transaction may be out although nobody said so. A refusal by one backend does not settle what
+/// another one did whose answer was lost.
+fn in_doubt(landed: &Landed) -> bool {
+    match landed.said.as_ref().map(|(verdict, _)| verdict.outcome.class) {
+        Some(Class::Ok | Class::TxAlreadyKnown) => false,
+        // It may be ours that has the nonce.
+        Some(Class::TxNonceTooLow) => true,
+        _ => landed.in_the_dark,
+    }
 }
 
 /// One backend has it: the same bytes go to further ones, in other failure domains first, so that the loss of
@@ -141,6 +141,31 @@ fn is_transaction(result: &[u8], hash: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t3_a_refusal_is_doubted_while_another_answer_is_lost() {
+        let index = crate::policy::Fleet::new(vec![crate::policy::BackendSpec {
+            name: "a".into(),
+            tier: crate::policy::Tier::Primary,
+            private: false,
+            labels: crate::policy::DomainLabels::new(),
+            limit_per_s: None,
+        }])
+        .index(0)
+        .expect("one backend");
+        for (class, in_the_dark, expected) in [
+            (Class::Ok, true, false),
+            (Class::TxAlreadyKnown, true, false),
+            (Class::TxInsufficientFunds, true, true),
+            (Class::TxUnderpriced, true, true),
+            (Class::TxInsufficientFunds, false, false),
+            (Class::TxNonceTooLow, false, true),
+        ] {
+            let said = Some((crate::policy::Outcome::of(class).into(), index));
+            let landed = Landed { said, attempts: 2, in_the_dark };
+            assert_eq!(in_doubt(&landed), expected, "{class:?} {in_the_dark}");
+        }
+    }
 
     #[test]
     fn t2_only_the_same_hash_proves_that_a_transaction_is_known() {

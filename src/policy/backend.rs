@@ -14,8 +14,9 @@ use super::{Class, Outcome, Remembered, Timestamp};
 
 /// No word of a backend keeps it out longer than this; then it is asked again.
 const COOL_DOWN_MAX: Duration = Duration::from_secs(3600);
-/// "Method not found" is believed this long: nodes are upgraded.
-const UNSUPPORTED_FOR: Duration = Duration::from_secs(600);
+/// "Method not found" is believed this long at first, twice as long each time it is heard again, and never longer:
+/// a gateway that is ill says it of methods that it has, and nodes are upgraded.
+const UNSUPPORTED_FOR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 /// Methods remembered as unsupported, per backend. Past it the oldest is forgotten.
 const UNSUPPORTED_MAX: usize = 64;
 /// One hard failure may be chance (a reset, one full queue); the second in a row is a pattern.
@@ -97,6 +98,17 @@ pub struct Cooling {
     by_probe: bool,
 }
 
+/// A method that the backend says it does not have.
+#[derive(Clone, Copy, Debug)]
+struct Lacking {
+    method: &'static str,
+    /// When it was last said, in answer to a call that was made because the word before it had grown old.
+    since: Timestamp,
+    believed_for: Duration,
+    /// When it was last said at all.
+    said_at: Timestamp,
+}
+
 /// Experience with one backend in one class of methods.
 #[derive(Clone, Debug, Default)]
 pub struct Experience {
@@ -174,7 +186,7 @@ pub struct Backend {
     pub(super) experience: [Experience; MethodClass::COUNT],
     pub(super) capacity: Capacity,
     cooling: Option<Cooling>,
-    unsupported: Vec<(&'static str, Timestamp)>,
+    unsupported: Vec<Lacking>,
     in_flight: u32,
     attempts: u64,
     failures: u64,
@@ -292,11 +304,17 @@ impl Backend {
     }
 
     pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
-        method.is_some_and(|method| {
-            self.unsupported
-                .iter()
-                .any(|(known, since)| *known == method && now.since(*since) < UNSUPPORTED_FOR)
-        })
+        self.lacking(method).is_some_and(|lacking| now.since(lacking.since) < lacking.believed_for)
+    }
+
+    /// When it last said that it lacks the method.
+    pub(super) fn denied_at(&self, method: Option<&'static str>) -> Option<Timestamp> {
+        self.lacking(method).map(|lacking| lacking.said_at)
+    }
+
+    fn lacking(&self, method: Option<&'static str>) -> Option<&Lacking> {
+        let method = method?;
+        self.unsupported.iter().find(|lacking| lacking.method == method)
     }
 
     pub(super) fn started(&mut self, now: Timestamp, class: MethodClass) {
@@ -322,7 +340,7 @@ impl Backend {
         took: Duration,
         outcome: &Outcome,
     ) -> (Lesson, bool) {
-        let about_the_method = self.is_about_the_method(now, outcome, method);
+        let about_the_method = self.is_about_the_method(now, outcome, class, method);
         let experience = &mut self.experience[class.index()];
         experience.active_at = now;
         experience.overdue_in_a_row = 0;
@@ -352,24 +370,44 @@ impl Backend {
                 experience.latencies.record(now, took);
                 self.capacity.answered(took);
                 self.answered_at = Some(now);
+                self.has(method);
                 // Sent after the refusal: no straggler from before it.
                 self.account_works(|cooling| now.since(cooling.since) >= took);
                 Lesson::Answered
             }
         };
         let consecutive = self.experience[class.index()].health.consecutive_failures();
-        self.note(now, outcome);
+        // Whoever likes can ask for what a plan lacks, twice in a row too: that makes no backend look dead.
+        if !(about_the_method && is_on_few_plans(class)) {
+            self.note(now, outcome);
+        }
         let paused = !about_the_method && self.cool(now, outcome, consecutive, false);
         (lesson, paused)
     }
 
     fn lack(&mut self, now: Timestamp, method: Option<&'static str>) {
         let Some(method) = method else { return };
-        self.unsupported.retain(|(known, _)| *known != method);
+        let mut lacking = Lacking { method, since: now, believed_for: UNSUPPORTED_FOR.0, said_at: now };
+        if let Some(known) = self.lacking(Some(method)) {
+            let is_believed = now.since(known.since) < known.believed_for;
+            (lacking.since, lacking.believed_for) = match is_believed {
+                // Calls that were under way together say it together.
+                true => (known.since, known.believed_for),
+                false => (now, (known.believed_for * 2).min(UNSUPPORTED_FOR.1)),
+            };
+        }
+        self.has(Some(method));
         if self.unsupported.len() == UNSUPPORTED_MAX {
             self.unsupported.remove(0);
         }
-        self.unsupported.push((method, now));
+        self.unsupported.push(lacking);
+    }
+
+    /// It answered a call of this method.
+    fn has(&mut self, method: Option<&'static str>) {
+        if let Some(method) = method {
+            self.unsupported.retain(|lacking| lacking.method != method);
+        }
     }
 
     /// An attempt was cancelled: it would have lasted at least so long.
@@ -435,13 +473,26 @@ impl Backend {
     }
 
     /// A refusal that is about the account, from a backend that answered other calls a moment ago: more likely
-    /// its plan lacks the method. The second one in a row is believed.
-    fn is_about_the_method(&self, now: Timestamp, outcome: &Outcome, method: Option<&'static str>) -> bool {
+    /// its plan lacks the method. The second one in a row is believed; of what few plans have none is, since the
+    /// proxy's own questions find soon enough whether the account is in order.
+    fn is_about_the_method(
+        &self,
+        now: Timestamp,
+        outcome: &Outcome,
+        class: MethodClass,
+        method: Option<&'static str>,
+    ) -> bool {
+        let answered_lately = || self.answered_at.is_some_and(|at| now.since(at) < ANSWERED_LATELY);
         is_about_the_account(outcome.class)
-            && method.is_some()
-            && self.failures_in_a_row == 0
-            && self.answered_at.is_some_and(|at| now.since(at) < ANSWERED_LATELY)
+            && outcome.class != Class::WrongChain
+            && (is_on_few_plans(class)
+                || (method.is_some() && self.failures_in_a_row == 0 && answered_lately()))
     }
+}
+
+/// Traces, and whatever is not in the method table.
+fn is_on_few_plans(class: MethodClass) -> bool {
+    matches!(class, MethodClass::Trace | MethodClass::Other)
 }
 
 /// What an attempt says of a backend's health.
@@ -516,5 +567,49 @@ mod tests {
         learn(&mut backend, at(100), 1, Class::Ok);
         backend.cool_after_probe(at(200), &Outcome::of(Class::Ok));
         assert!(backend.cooling(at(59_000)).is_some_and(|cooling| cooling.by_its_word));
+    }
+
+    #[test]
+    fn h8_a_refusal_of_what_few_plans_have_does_not_take_the_backend_out() {
+        for (class, method) in [
+            (MethodClass::Trace, Some("debug_traceCall")),
+            (MethodClass::Trace, None),
+            (MethodClass::Other, None),
+        ] {
+            let mut quiet = backend();
+            for ms in 0..5 {
+                quiet.learn(at(ms), class, method, Duration::ZERO, &Outcome::of(Class::Unauthorized));
+            }
+            assert!(quiet.is_usable(at(10)) && quiet.cooling(at(10)).is_none(), "{class:?} {method:?}");
+        }
+        let mut revoked = backend();
+        for ms in 0..2 {
+            revoked.learn(at(ms), CLASS, Some("eth_call"), Duration::ZERO, &Outcome::of(Class::Unauthorized));
+        }
+        assert!(!revoked.is_usable(at(10)));
+    }
+
+    #[test]
+    fn r4_a_missing_method_is_asked_for_again_soon_and_then_less_and_less_often() {
+        let mut backend = backend();
+        let deny = |backend: &mut Backend, ms| {
+            let unsupported = Outcome::of(Class::MethodUnsupported);
+            backend.learn(at(ms), CLASS, Some("eth_call"), Duration::ZERO, &unsupported);
+        };
+        let asked = (0..3_600_000u64).step_by(1000).filter(|ms| {
+            let asks = !backend.lacks_method(at(*ms), Some("eth_call"));
+            if asks {
+                deny(&mut backend, *ms);
+                // A second answer to a call that was sent together with it tells nothing new.
+                deny(&mut backend, *ms + 1);
+            }
+            asks
+        });
+        let asked: Vec<u64> = asked.collect();
+        assert!(asked[1] <= 15_000 && asked.len() < 20, "{asked:?}");
+        let back = asked.last().unwrap() + 600_000;
+        backend.learn(at(back), CLASS, Some("eth_call"), Duration::ZERO, &Outcome::of(Class::Ok));
+        deny(&mut backend, back + 1);
+        assert!(!backend.lacks_method(at(back + 15_000), Some("eth_call")), "an answer wipes the slate");
     }
 }

@@ -161,7 +161,7 @@ impl Flight {
                 if outcome.retry_here && !self.repeated_here && self.again.is_none() {
                     self.again = Some((backend, now + SAME_BACKEND_PAUSE));
                 }
-                if self.may_repeat && !fleet.budget.may_retry(now) {
+                if self.could_ask_another(now, fleet) && !fleet.budget.may_retry(now) {
                     self.may_repeat = false;
                 }
                 self.launch(now, fleet, rng)
@@ -193,7 +193,7 @@ impl Flight {
             return self.end(now, fleet, Step::GiveUp);
         }
         let free = self.flying.iter().position(Option::is_none);
-        let allowed = self.may_repeat && self.attempts < self.plan.attempts_max;
+        let allowed = self.may_ask_again();
         if let Some(slot) = free.filter(|_| allowed)
             && let Some(backend) = self.candidate(now, fleet, rng)
         {
@@ -208,6 +208,17 @@ impl Flight {
             return self.wait(now, fleet);
         }
         self.end(now, fleet, Step::GiveUp)
+    }
+
+    fn may_ask_again(&self) -> bool {
+        self.may_repeat && self.attempts < self.plan.attempts_max
+    }
+
+    /// Whether an attempt could follow at all: budgets pay for those that are made.
+    fn could_ask_another(&self, now: Timestamp, fleet: &Fleet) -> bool {
+        self.may_ask_again()
+            && self.flying.iter().any(Option::is_none)
+            && (self.again.is_some() || fleet.has_candidate(now, &self.plan.need, self.tried))
     }
 
     /// A backend on its way back is proven by real requests that may run twice.
@@ -231,7 +242,8 @@ impl Flight {
         let (backend, _) = self.again.filter(|(_, from)| *from <= now)?;
         self.again = None;
         self.repeated_here = true;
-        Some(backend)
+        // It may have named a time meanwhile, or been taken out.
+        fleet.may_ask(now, &self.plan.need, backend).then_some(backend)
     }
 
     fn land(&mut self, now: Timestamp, backend: BackendIndex, outcome: &Outcome, fleet: &mut Fleet) {
@@ -246,7 +258,7 @@ impl Flight {
     fn doubts_are_due(&mut self, now: Timestamp, fleet: &mut Fleet) -> bool {
         let Some(youngest) = self.youngest() else { return true };
         let silent = now.since(youngest.since);
-        if self.plan.repeat == Repeat::IfUnsent {
+        if self.plan.repeat == Repeat::IfUnsent || !self.could_ask_another(now, fleet) {
             return false;
         }
         if self.plan.repeat == Repeat::Freely

@@ -34,6 +34,8 @@ const EXPLORE_ONE_IN: u32 = 32;
 const EXPLORE_AFTER: Duration = Duration::from_secs(10);
 /// A backend whose provider fails elsewhere gets this share of its requests until it has answered one.
 const RUMOURED_SHARE: f64 = 0.125;
+/// A method that everybody says is missing is asked for again this long after somebody said so.
+const DENIED_BY_ALL_FOR: Duration = Duration::from_millis(750);
 /// From here on part of a backend's load goes to others, all of what lies beyond its limit.
 const SPILL_FROM: f64 = 0.8;
 
@@ -95,7 +97,11 @@ impl Fleet {
         }
         let doubts = self.doubts(now, need.class, rng);
         let ranked = self.ranked(now, need, tried, doubts);
-        let best = ranked.0[0]?;
+        let Some(best) = ranked.0[0] else {
+            let denier = self.longest_denier(now, need).filter(|_| tried.is_empty())?;
+            self.decisions.write(now, need.class, denier, Why::LastResort, &ranked);
+            return Some(denier);
+        };
         let (chosen, why) = match tried.is_empty() {
             true => self.first(now, need, doubts, best.backend, rng),
             false => (best.backend, Why::Another),
@@ -321,13 +327,40 @@ impl Fleet {
         Shortlist(best.map(|entry| entry.map(|(order, backend)| order.of(backend))))
     }
 
+    /// Whether anybody is left to be asked.
+    pub(super) fn has_candidate(&self, now: Timestamp, need: &Need, tried: BackendSet) -> bool {
+        self.iter().any(|(index, backend)| !tried.contains(index) && self.may_serve(now, need, backend))
+    }
+
+    /// Whether this one may be asked.
+    pub(super) fn may_ask(&self, now: Timestamp, need: &Need, index: BackendIndex) -> bool {
+        self.may_serve(now, need, self.backend(index))
+    }
+
+    /// Who denied longest ago that it has the method, when everybody does so. During an outage that is said of
+    /// methods which are there; asking one of them now and then costs little, and finds when it is over.
+    fn longest_denier(&self, now: Timestamp, need: &Need) -> Option<BackendIndex> {
+        let deniers = || {
+            self.iter()
+                .filter(|(_, backend)| self.may_serve_otherwise(now, need, backend))
+                .filter_map(|(index, backend)| Some((backend.denied_at(need.method)?, index)))
+        };
+        let (latest, _) = deniers().max()?;
+        let due = now.since(latest) >= DENIED_BY_ALL_FOR;
+        deniers().min().filter(|_| due).map(|(_, index)| index)
+    }
+
     /// Whether it may be asked at all. These rules hold even when everything else is down.
     fn may_serve(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
+        self.may_serve_otherwise(now, need, backend) && !backend.lacks_method(now, need.method)
+    }
+
+    /// The same, whether it has the method or not.
+    fn may_serve_otherwise(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
         !backend.is_cordoned()
             && backend.identity() != Identity::WrongChain
             && keeps_private(self, need, backend)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
-            && !backend.lacks_method(now, need.method)
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
     }
 

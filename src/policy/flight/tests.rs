@@ -428,6 +428,55 @@ fn r4_a_method_that_one_backend_lacks_is_learned_and_asked_of_others() {
 }
 
 #[test]
+fn r12_a_method_that_everybody_denied_during_an_outage_is_asked_for_again_within_a_second() {
+    let mut fleet = three_clouds();
+    let deny = |_: &str| Class::MethodUnsupported;
+    for ms in (0..60_000).step_by(50) {
+        asked_at(&mut fleet, Plan { deadline: at(ms + 10_000), ..plan(Repeat::Freely) }, ms, deny);
+    }
+    let calls: u64 = fleet.iter().map(|(_, backend)| backend.totals().0).sum();
+    assert!(calls < 60 * 5, "{calls} calls in a minute for a method that nobody has");
+    let served = (60_000..61_100).step_by(50).find(|ms| {
+        let plan = Plan { deadline: at(ms + 10_000), ..plan(Repeat::Freely) };
+        asked_at(&mut fleet, plan, *ms, |_| Class::Ok).1 == Step::Answer
+    });
+    assert!(served.is_some(), "it is denied still, though everybody has it again");
+}
+
+#[test]
+fn r11_a_silent_fleet_spends_nothing_on_attempts_that_nobody_is_left_for() {
+    let count = |fleet: &mut Fleet| (0..1000).take_while(|_| fleet.budget.may_retry(at(0))).count();
+    let mut untouched = fleet(&[("a", Tier::Primary, "aws")]);
+    let mut fleet = fleet(&[("a", Tier::Primary, "aws")]);
+    for repeat in [Repeat::Freely, Repeat::InTurn] {
+        for _ in 0..20 {
+            let mut flight = Flight::new(plan(repeat));
+            let mut step = flight.on(at(0), Event::Start, &mut fleet, &mut rng());
+            while let Step::Send { wake, .. } | Step::Wait { wake } = step {
+                step = flight.on(wake, Event::Timer, &mut fleet, &mut rng());
+            }
+        }
+    }
+    assert!(fleet.budget.may_hedge(), "hedges are left");
+    assert_eq!(count(&mut fleet), count(&mut untouched));
+}
+
+#[test]
+fn h7_a_backend_that_named_a_time_is_not_asked_once_more_for_want_of_others() {
+    let mut fleet = fleet(&[("a", Tier::Primary, "aws")]);
+    let a = fleet.find("a").unwrap();
+    let mut flight = Flight::new(plan(Repeat::Freely));
+    flight.on(at(0), Event::Start, &mut fleet, &mut rng());
+    let not_there = outcome(Class::BlockNotFound);
+    let ended = Event::Ended { backend: a, outcome: &not_there, sent: true };
+    let Step::Wait { wake } = flight.on(at(1), ended, &mut fleet, &mut rng()) else { panic!() };
+    let limited = Outcome { retry_after: Some(SECOND * 5), ..outcome(Class::RateLimited) };
+    fleet.started(at(2), a, NEED.class);
+    fleet.finished(at(3), Attempted { backend: a, need: NEED, took: Duration::ZERO }, &limited);
+    assert_eq!(flight.on(wake, Event::Timer, &mut fleet, &mut rng()), Step::GiveUp);
+}
+
+#[test]
 fn h7_a_rate_limited_backend_is_left_alone_for_its_window_and_keeps_its_health() {
     let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
     let a = fleet.find("a").unwrap();
