@@ -82,6 +82,15 @@ pub enum Identity {
     WrongChain,
 }
 
+/// A method that a backend does not offer.
+#[derive(Clone, Copy, Debug)]
+struct Lack {
+    method: &'static str,
+    since: Timestamp,
+    /// It said so itself; else it only looks like it.
+    by_its_word: bool,
+}
+
 /// Why and until when a backend is left alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Cooling {
@@ -170,7 +179,7 @@ pub struct Backend {
     pub(super) experience: [Experience; MethodClass::COUNT],
     pub(super) capacity: Capacity,
     cooling: Option<Cooling>,
-    unsupported: Vec<(&'static str, Timestamp)>,
+    unsupported: Vec<Lack>,
     in_flight: u32,
     attempts: u64,
     failures: u64,
@@ -287,12 +296,20 @@ impl Backend {
         self.last_failure
     }
 
+    /// Whether it said of late that it does not offer the method.
     pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
-        method.is_some_and(|method| {
-            self.unsupported
-                .iter()
-                .any(|(known, since)| *known == method && now.since(*since) < UNSUPPORTED_FOR)
-        })
+        self.lack_of(now, method).is_some_and(|lack| lack.by_its_word)
+    }
+
+    /// Whether it only looks as if it did not offer the method: others are asked first, and it is asked all the
+    /// same when nobody else is left.
+    pub(super) fn seems_to_lack_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
+        self.lack_of(now, method).is_some_and(|lack| !lack.by_its_word)
+    }
+
+    fn lack_of(&self, now: Timestamp, method: Option<&'static str>) -> Option<&Lack> {
+        let method = method?;
+        self.unsupported.iter().find(|lack| lack.method == method && now.since(lack.since) < UNSUPPORTED_FOR)
     }
 
     pub(super) fn started(&mut self, now: Timestamp, class: MethodClass) {
@@ -324,7 +341,7 @@ impl Backend {
         experience.overdue_in_a_row = 0;
         let lesson = match outcome.class {
             _ if about_the_method => {
-                self.lack(now, method);
+                self.lack(now, method, false);
                 Lesson::Nothing
             }
             Class::RateLimited => {
@@ -332,7 +349,7 @@ impl Backend {
                 Lesson::Nothing
             }
             Class::MethodUnsupported => {
-                self.lack(now, method);
+                self.lack(now, method, true);
                 Lesson::Nothing
             }
             Class::WrongChain => {
@@ -348,6 +365,9 @@ impl Backend {
                 experience.latencies.record(now, took);
                 self.capacity.answered(took);
                 self.answered_at = Some(now);
+                if !self.unsupported.is_empty() {
+                    self.unsupported.retain(|lack| Some(lack.method) != method);
+                }
                 Lesson::Answered
             }
         };
@@ -357,13 +377,13 @@ impl Backend {
         (lesson, paused)
     }
 
-    fn lack(&mut self, now: Timestamp, method: Option<&'static str>) {
+    fn lack(&mut self, now: Timestamp, method: Option<&'static str>, by_its_word: bool) {
         let Some(method) = method else { return };
-        self.unsupported.retain(|(known, _)| *known != method);
+        self.unsupported.retain(|lack| lack.method != method);
         if self.unsupported.len() == UNSUPPORTED_MAX {
             self.unsupported.remove(0);
         }
-        self.unsupported.push((method, now));
+        self.unsupported.push(Lack { method, since: now, by_its_word });
     }
 
     /// An attempt was cancelled: it would have lasted at least so long.
@@ -417,7 +437,8 @@ impl Backend {
     }
 
     /// A refusal that is about the account, from a backend that answered other calls a moment ago: more likely
-    /// its plan lacks the method. The second one in a row is believed.
+    /// its plan lacks the method. The second one in a row is believed. Either way it is a guess: when a provider's
+    /// login service fails, good keys are refused for a while.
     fn is_about_the_method(&self, now: Timestamp, outcome: &Outcome, method: Option<&'static str>) -> bool {
         is_about_the_account(outcome.class)
             && method.is_some()
