@@ -161,7 +161,7 @@ impl Flight {
                 if outcome.retry_here && !self.repeated_here && self.again.is_none() {
                     self.again = Some((backend, now + SAME_BACKEND_PAUSE));
                 }
-                if self.may_repeat && !fleet.budget.may_retry(now) {
+                if self.may_repeat && self.has_next(now, fleet) && !fleet.budget.may_retry(now) {
                     self.may_repeat = false;
                 }
                 self.launch(now, fleet, rng)
@@ -242,11 +242,17 @@ impl Flight {
         }
     }
 
+    /// Whether anybody is left for a further call: one that cannot be made must cost the budget nothing.
+    fn has_next(&self, now: Timestamp, fleet: &Fleet) -> bool {
+        self.attempts < self.plan.attempts_max
+            && (self.again.is_some() || fleet.is_anybody_left(now, &self.plan.need, self.tried))
+    }
+
     /// Whether the attempts under way have been silent for long enough to ask somebody else too.
     fn doubts_are_due(&mut self, now: Timestamp, fleet: &mut Fleet) -> bool {
         let Some(youngest) = self.youngest() else { return true };
         let silent = now.since(youngest.since);
-        if self.plan.repeat == Repeat::IfUnsent {
+        if self.plan.repeat == Repeat::IfUnsent || !self.has_next(now, fleet) {
             return false;
         }
         if self.plan.repeat == Repeat::Freely

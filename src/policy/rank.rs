@@ -105,6 +105,11 @@ impl Fleet {
         Some(chosen)
     }
 
+    /// Whether [`Self::choose`] would find somebody who was not tried.
+    pub(super) fn is_anybody_left(&self, now: Timestamp, need: &Need, tried: BackendSet) -> bool {
+        self.iter().any(|(index, backend)| !tried.contains(index) && self.may_serve(now, need, backend))
+    }
+
     /// Whether a backend takes part in answering reads.
     pub fn answers_reads(&self, backend: &Backend) -> bool {
         !backend.is_cordoned() && backend.identity() != Identity::WrongChain && !backend.spec().private

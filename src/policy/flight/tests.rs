@@ -436,6 +436,16 @@ fn r12_a_guess_that_everybody_lacks_a_method_leaves_everybody_to_ask() {
 }
 
 #[test]
+fn r11_only_retries_that_are_made_are_paid_for() {
+    let mut fleet = fleet(&[("a", Tier::Primary, "aws")]);
+    for _ in 0..1_000 {
+        asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
+    }
+    let in_hand = (0..1_000).take_while(|_| fleet.budget.may_retry(at(0))).count();
+    assert!(in_hand >= 100, "nobody could be asked, and {in_hand} are left");
+}
+
+#[test]
 fn r4_a_method_that_one_backend_lacks_is_learned_and_asked_of_others() {
     let mut fleet = three_clouds();
     let lacking = |name: &str| if name.starts_with('a') { Class::MethodUnsupported } else { Class::Ok };
