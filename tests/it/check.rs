@@ -131,13 +131,18 @@ async fn o6_a_probe_finds_wrong_chains_dead_retired_and_locked_backends_and_show
     .expect("it runs");
     let (text, code) = as_table;
     assert_eq!(code, 1, "{text}");
-    for expected in [
-        "stranger: serves another chain",
-        "dead: could not be reached",
-        "locked: key or origin refused",
-        "retired: retired",
-    ] {
-        assert!(text.contains(expected), "`{expected}` is missing in:\n{text}");
+    let findings = [
+        ("stranger", "serves another chain", "belongs to another network"),
+        ("dead", "could not be reached", "check host and port"),
+        ("locked", "key or origin refused", "check the key"),
+        ("retired", "retired", "remove it"),
+    ];
+    for (name, finding, mend) in findings {
+        let line = text.lines().find(|line| line.contains(&format!("{name}: {finding}; ")));
+        assert!(
+            line.is_some_and(|line| line.contains(mend)),
+            "`{name}: {finding}; {mend}` is missing in:\n{text}"
+        );
     }
     assert!(!text.contains("good: "), "{text}");
     let report: Value = serde_json::from_slice(&as_json.stdout).expect("JSON on standard output");
@@ -145,6 +150,14 @@ async fn o6_a_probe_finds_wrong_chains_dead_retired_and_locked_backends_and_show
     let fit: Vec<_> =
         report["probes"].as_array().expect("probes").iter().map(|probe| probe["fit"] == true).collect();
     assert_eq!((fit, code), (vec![true, false, false, false, false], 1));
+    // The same for programs as for people.
+    for (probe, (name, finding, mend)) in
+        report["probes"].as_array().expect("probes")[1..].iter().zip(findings)
+    {
+        assert_eq!((&probe["backend"], &probe["finding"]), (&json!(name), &json!(finding)));
+        assert!(probe["mend"].as_str().is_some_and(|said| said.contains(mend)), "{probe}");
+    }
+    assert_eq!(report["probes"][0]["head"], 16, "{report}");
     assert!(!text.contains(key) && !json.contains(key), "a key is shown:\n{text}\n{json}");
 }
 

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::lab::front::{Fault, Front};
 use crate::lab::proxy::{Proxy, Settings};
+use crate::lab::rpc;
 
 const WATCHED: &str = "eth_gasPrice";
 
@@ -84,15 +85,8 @@ async fn o1_on_sigterm_work_under_way_is_finished_and_kept_connections_are_sent_
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
 
-#[tokio::test]
-async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
-    let front = backend().await;
-    let mut settings = Settings::over(std::slice::from_ref(&front));
-    settings.tables = "[routing]\nhedging = false\n".to_owned();
-    let toml = settings.to_toml(std::path::Path::new("journal"));
-    let toml = toml.replace("[server]\n", "[server]\nshutdown_grace = \"1s\"\n");
-    let mut proxy = Proxy::start_with(tempfile::tempdir().expect("a folder"), &toml, &[]).await;
-    proxy.ready().await;
+/// A call that its backend will not answer, under way.
+async fn stuck(proxy: &Proxy, front: &Front) -> TcpStream {
     front.set(Fault::Hang.only(&[WATCHED])).await;
     let mut busy = TcpStream::connect(proxy.address()).await.expect("it listens");
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#);
@@ -102,6 +96,59 @@ async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
     );
     busy.write_all(request.as_bytes()).await.expect("it is sent");
     until("the call is under way", async || front.count(WATCHED) > 0).await;
+    busy
+}
+
+#[tokio::test]
+async fn o1_a_second_signal_ends_it_at_once() {
+    for second in ["TERM", "INT"] {
+        let front = backend().await;
+        let mut proxy = Proxy::start(&Settings::over(std::slice::from_ref(&front))).await;
+        proxy.ready().await;
+        let _busy = stuck(&proxy, &front).await;
+        proxy.signal("TERM");
+        until("it says that it stops", async || proxy.said().contains("stopping")).await;
+        let started = tokio::time::Instant::now();
+        proxy.signal(second);
+        let (status, said) =
+            tokio::task::spawn_blocking(move || proxy.ended()).await.expect("it is waited for");
+        assert_eq!(status.code(), Some(1), "work was cut off: {said}");
+        // The request's deadline and the grace period are both ten seconds.
+        assert!(started.elapsed() < Duration::from_secs(3), "{second}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn o1_while_it_leaves_no_load_balancer_is_told_that_it_is_ready() {
+    let front = backend().await;
+    let mut proxy = Proxy::start(&Settings::over(std::slice::from_ref(&front))).await;
+    proxy.ready().await;
+    let _busy = stuck(&proxy, &front).await;
+    let address = proxy.address().to_owned();
+    let is_ready = async || rpc::get(&address, "/readyz").await.is_ok_and(|answer| answer.status() == 200);
+    assert!(is_ready().await);
+    proxy.signal("TERM");
+    until("the first no", async || !is_ready().await).await;
+    // The process still works on the call.
+    for _ in 0..20 {
+        assert!(!is_ready().await);
+        assert!(TcpStream::connect(&address).await.is_err(), "new connections are refused");
+    }
+    proxy.signal("TERM");
+    let (status, said) = tokio::task::spawn_blocking(move || proxy.ended()).await.expect("it is waited for");
+    assert_eq!(status.code(), Some(1), "it was still there until the second signal: {said}");
+}
+
+#[tokio::test]
+async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
+    let front = backend().await;
+    let mut settings = Settings::over(std::slice::from_ref(&front));
+    settings.tables = "[routing]\nhedging = false\n".to_owned();
+    let toml = settings.to_toml(std::path::Path::new("journal"));
+    let toml = toml.replace("[server]\n", "[server]\nshutdown_grace = \"1s\"\n");
+    let mut proxy = Proxy::start_with(tempfile::tempdir().expect("a folder"), &toml, &[]).await;
+    proxy.ready().await;
+    let _busy = stuck(&proxy, &front).await;
     let started = tokio::time::Instant::now();
     let (status, said) = tokio::task::spawn_blocking(move || proxy.stop()).await.expect("it is waited for");
     assert!(status.success(), "{said}");

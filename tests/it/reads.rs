@@ -3,9 +3,13 @@
 //! A primary that fails and a backup that does not make the order certain, so that calls can be counted. Methods
 //! that the proxy itself asks (`eth_chainId`, `eth_blockNumber`) are not the ones that are counted.
 
+mod batches;
+mod certificates;
 mod failover;
 mod fleet;
+mod outages;
 mod verdicts;
+mod windows;
 
 use serde_json::{Value, json};
 

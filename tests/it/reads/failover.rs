@@ -12,7 +12,7 @@ use crate::lab::front::Fault;
 use crate::lab::proxy::{Proxy, Settings};
 
 /// R1: what a failing provider answers with.
-fn failures() -> Vec<(&'static str, Fault)> {
+pub(super) fn failures() -> Vec<(&'static str, Fault)> {
     let json_error = |status, code, message: &str| {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":"$ID","error":{{"code":{code},"message":"{message}"}}}}"#);
@@ -35,6 +35,8 @@ fn failures() -> Vec<(&'static str, Fault)> {
         ("503", Fault::status(503)),
         ("504", Fault::status(504)),
         ("520", Fault::respond(520, &[("server", "cloudflare")], "error code: 520")),
+        ("522", Fault::respond(522, &[("server", "cloudflare")], "error code: 522")),
+        ("526", Fault::respond(526, &[("server", "cloudflare")], "<html>Invalid SSL certificate</html>")),
         ("HTML with 200", Fault::html()),
         ("empty", Fault::empty()),
         ("truncated", Fault::CutAfter(20)),
@@ -82,6 +84,48 @@ async fn r1_a_failing_backend_is_asked_once_and_the_client_sees_the_good_answer(
         assert!(whole_address || primary == 1 || (stale && primary == 2), "{name}: asked {primary} times");
         let said = pair.proxy.said();
         assert!(!said.contains("panicked"), "{name}: {said}");
+    }
+}
+
+/// R1, P3: what a gateway sends instead of an answer stays inside, whether somebody else answers or nobody.
+#[tokio::test]
+async fn r1_nothing_of_a_failed_answer_reaches_the_client() {
+    const MARK: &str = "MARK-7f3a";
+    let statuses = [
+        200, 301, 302, 400, 401, 402, 403, 404, 405, 410, 413, 429, 451, 500, 502, 503, 504, 520, 521, 522,
+        523, 524, 525, 526, 530,
+    ];
+    let location = format!("http://{MARK}.example/");
+    let headers = [("content-type", "text/html"), ("server", MARK), ("location", &location)];
+    let page = format!("<html><body>{MARK}\u{1}</body></html>");
+    let object = format!(r#"{{"message":"{MARK}","path":"/v3/{MARK}"}}"#);
+    for status in statuses {
+        // A fleet for each: retries come out of a budget, which one storm of failures would use up.
+        let pair = Pair::start().await;
+        for body in [&page, &object, MARK] {
+            let fault = Fault::respond(status, &headers, body);
+            for front in [&pair.primary, &pair.backup] {
+                front.set(fault.clone().only(&[WATCHED])).await;
+            }
+            let before = pair.primary.hits() + pair.backup.hits();
+            let answer =
+                pair.proxy.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#)).await;
+            assert!(pair.primary.hits() + pair.backup.hits() > before, "{status}: nobody was asked");
+            let whole = String::from_utf8_lossy(&answer.to_bytes()).into_owned();
+            assert!(!whole.contains(MARK), "{status} {body}: {whole}");
+            let answer: Value = serde_json::from_slice(&answer.body).expect("JSON");
+            assert!(answer["error"]["message"].is_string(), "{status} {body}: {answer}");
+            pair.backup.heal().await;
+            let answer =
+                pair.proxy.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{WATCHED}"}}"#)).await;
+            assert_eq!(
+                &answer.body[..],
+                format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{GOOD}"}}"#).as_bytes()
+            );
+            let head = format!("{:?}", answer.headers);
+            assert!(!head.contains(MARK), "{status} {body}: {head}");
+        }
+        assert!(!pair.proxy.said().contains(MARK), "nor the log:\n{}", pair.proxy.said());
     }
 }
 
