@@ -199,8 +199,67 @@ fn a_first_file_is_written_once_and_passes_its_own_check() {
     let variables: Vec<(&str, &str)> = names.iter().map(|name| (*name, "0123456789abcdef")).collect();
     let (text, code) = run(&["check"], &variables);
     assert_eq!(code, 0, "{text}");
-    let (schema, code) = run(&["config", "schema"], &[]);
-    assert_eq!(code, 0);
+}
+
+/// A comment that shows a key must show one that is understood: whoever takes the `#` away gets what it says.
+#[test]
+fn every_key_that_the_first_file_mentions_is_understood_when_its_comment_is_taken_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, code) = said(&outrigger(folder.path(), &["config", "init", "-"], &[]));
+    assert_eq!(code, 0, "{file}");
+    let (mut keys, mut taken_away) = (Vec::new(), 0);
+    let mut lines = Vec::new();
+    for line in file.lines() {
+        let bare = line.strip_prefix("# ").filter(|rest| key_of(rest).is_some());
+        if line.starts_with('[') {
+            keys.clear();
+        }
+        match key_of(bare.unwrap_or(line)) {
+            // The file shows a second way to say what it has said.
+            Some(key) if keys.contains(&key) => lines.push(line),
+            Some(key) => {
+                keys.push(key);
+                taken_away += usize::from(bare.is_some());
+                lines.push(bare.unwrap_or(line));
+            }
+            None => lines.push(line),
+        }
+    }
+    assert!(taken_away > 30, "{taken_away} comments were taken away:\n{file}");
+    let variables = ["INFURA_KEY", "API_KEY", "OUTRIGGER_TOKEN"].map(|name| (name, "0123456789abcdef"));
+    let (text, code) = check(&lines.join("\n"), &[], &variables);
+    assert_eq!(code, 0, "{text}\n{}", lines.join("\n"));
+}
+
+fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.split_once('=')?;
+    let key = key.trim_end();
+    (!key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).then_some(key)
+}
+
+#[test]
+fn the_printed_schema_leads_nowhere_else_and_knows_every_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (schema, code) = said(&outrigger(folder.path(), &["config", "schema"], &[]));
+    assert_eq!(code, 0, "{schema}");
     let schema: Value = serde_json::from_str(&schema).expect("JSON");
-    assert!(schema["properties"]["chains"].is_object());
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["additionalProperties"], false, "an editor marks unknown keys");
+    for table in ["server", "chains", "routing", "transactions", "cache"] {
+        assert!(schema["properties"][table].is_object(), "{table}");
+    }
+    let (mut unread, mut references) = (vec![&schema], 0);
+    while let Some(value) = unread.pop() {
+        if let Some(reference) = value["$ref"].as_str() {
+            let place = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} leads elsewhere"));
+            assert!(schema.pointer(place).is_some_and(Value::is_object), "{reference} leads nowhere");
+            references += 1;
+        }
+        match value {
+            Value::Object(members) => unread.extend(members.values()),
+            Value::Array(items) => unread.extend(items),
+            _ => {}
+        }
+    }
+    assert!(references > 5, "{references}");
 }
