@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -51,13 +52,7 @@ async fn r12_however_everybody_fails_clients_are_told_quickly_and_served_at_once
         for front in [&pair.primary, &pair.backup] {
             front.heal().await;
         }
-        let recovered_at = Instant::now();
-        // One call may still be told of the pause that a limit stands for.
-        while watched(&pair.proxy).await["result"] != GOOD {
-            assert!(outage == Fault::status(429), "{outage:?}: the first call fails");
-            assert!(recovered_at.elapsed() < RECOVERY_MAX + RECOVERY_MAX, "{outage:?}");
-            sleep(Duration::from_millis(20)).await;
-        }
+        assert_eq!(watched(&pair.proxy).await["result"], GOOD, "{outage:?}: the first call afterwards");
     }
 }
 
@@ -87,40 +82,43 @@ async fn r12_everybody_refusing_good_keys_is_an_outage_and_ends_as_one() {
 
 #[tokio::test]
 async fn r12_a_fleet_that_was_down_at_the_start_serves_within_a_second_of_its_recovery() {
-    for asked_meanwhile in [0, 30] {
+    /// So long that the proxy by itself looks for the backends only every few seconds.
+    const OUTAGE: Duration = Duration::from_millis(4500);
+    let recoveries = [false, true].map(|asked_meanwhile| async move {
         let fronts = [backend().await, backend().await, backend().await];
         for front in &fronts {
             front.set(Fault::Refuse).await;
         }
         let proxy = Proxy::start(&Settings::over(&fronts)).await;
-        for _ in 0..asked_meanwhile {
-            assert!(watched(&proxy).await["error"].is_object());
+        let end = Instant::now() + OUTAGE;
+        while Instant::now() < end {
+            if asked_meanwhile {
+                assert!(watched(&proxy).await["error"].is_object());
+            }
+            sleep(Duration::from_millis(100)).await;
         }
         for front in &fronts {
             front.heal().await;
         }
         let recovered_at = Instant::now();
         while watched(&proxy).await["result"] != GOOD {
-            assert!(recovered_at.elapsed() < RECOVERY_MAX, "{asked_meanwhile} calls in vain before");
+            assert!(recovered_at.elapsed() < RECOVERY_MAX, "asked meanwhile: {asked_meanwhile}");
             sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(proxy.get("/readyz").await.status(), 200, "what has just served is ready");
-    }
+    });
+    join_all(recoveries).await;
 }
 
 #[tokio::test]
 async fn r2_a_backend_that_was_asked_in_vain_from_the_start_gets_traffic_once_it_is_up() {
-    let pair_with_primary_down = async || {
-        let fronts = [backend().await, backend().await];
-        fronts[0].set(Fault::Refuse).await;
-        let mut settings = Settings::over(&fronts);
-        settings.backends[1].labels += "tier = \"backup\"\n";
-        settings.tables = "[routing]\nhedging = false\n".to_owned();
-        let mut proxy = Proxy::start(&settings).await;
-        proxy.ready().await;
-        (fronts, proxy)
-    };
-    let ([primary, _backup], proxy) = pair_with_primary_down().await;
+    let (primary, backup) = (backend().await, backend().await);
+    primary.set(Fault::Refuse).await;
+    let mut settings = Settings::over(&[primary.clone(), backup.clone()]);
+    settings.backends[1].labels += "tier = \"backup\"\n";
+    settings.tables = "[routing]\nhedging = false\n".to_owned();
+    let mut proxy = Proxy::start(&settings).await;
+    proxy.ready().await;
     for _ in 0..30 {
         assert_eq!(watched(&proxy).await["result"], GOOD);
     }
