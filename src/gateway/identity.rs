@@ -211,11 +211,12 @@ mod tests {
         ] {
             let refusal = error.clone();
             let odd = StandIn::start(Duration::ZERO, move |_| Some(("error", refusal.clone()))).await;
-            let alone = over(&[&odd]).call(None, "eth_gasPrice", ()).await.expect_err("nobody answers it");
+            let alone =
+                over(&[&odd]).call::<String>(None, "eth_gasPrice", ()).await.expect_err("nobody answers it");
             assert!(!error["message"].as_str().is_some_and(|said| alone.message.contains(said)), "{alone:?}");
             let good = StandIn::start(Duration::ZERO, mainnet).await;
-            let answer = over(&[&odd, &good]).call(None, "eth_gasPrice", ()).await;
-            assert_eq!(answer.expect("the good one answers").get(), "\"0x10\"", "{error}");
+            let price = over(&[&odd, &good]).call::<String>(None, "eth_gasPrice", ()).await;
+            assert_eq!(price.expect("the good one answers"), "0x10", "{error}");
         }
     }
 

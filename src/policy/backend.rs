@@ -98,7 +98,7 @@ pub struct Cooling {
     by_probe: bool,
 }
 
-/// A method that the backend says it does not have.
+/// A method that the backend does not offer.
 #[derive(Clone, Copy, Debug)]
 struct Lacking {
     method: &'static str,
@@ -107,6 +107,8 @@ struct Lacking {
     believed_for: Duration,
     /// When it was last said at all.
     said_at: Timestamp,
+    /// It said so itself; else it only looks like it.
+    by_its_word: bool,
 }
 
 /// Experience with one backend in one class of methods.
@@ -303,13 +305,24 @@ impl Backend {
         self.last_failure
     }
 
+    /// Whether it said of late that it does not offer the method.
     pub(super) fn lacks_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
-        self.lacking(method).is_some_and(|lacking| now.since(lacking.since) < lacking.believed_for)
+        self.believed_lack(now, method).is_some_and(|lacking| lacking.by_its_word)
+    }
+
+    /// Whether it only looks as if it did not offer the method: others are asked first, and it is asked all the
+    /// same when nobody else is left.
+    pub(super) fn seems_to_lack_method(&self, now: Timestamp, method: Option<&'static str>) -> bool {
+        self.believed_lack(now, method).is_some_and(|lacking| !lacking.by_its_word)
+    }
+
+    fn believed_lack(&self, now: Timestamp, method: Option<&'static str>) -> Option<&Lacking> {
+        self.lacking(method).filter(|lacking| now.since(lacking.since) < lacking.believed_for)
     }
 
     /// When it last said that it lacks the method.
     pub(super) fn denied_at(&self, method: Option<&'static str>) -> Option<Timestamp> {
-        self.lacking(method).map(|lacking| lacking.said_at)
+        self.lacking(method).filter(|lacking| lacking.by_its_word).map(|lacking| lacking.said_at)
     }
 
     fn lacking(&self, method: Option<&'static str>) -> Option<&Lacking> {
@@ -346,7 +359,7 @@ impl Backend {
         experience.overdue_in_a_row = 0;
         let lesson = match outcome.class {
             _ if about_the_method => {
-                self.lack(now, method);
+                self.lack(now, method, false);
                 Lesson::Nothing
             }
             Class::RateLimited => {
@@ -354,7 +367,7 @@ impl Backend {
                 Lesson::Nothing
             }
             Class::MethodUnsupported => {
-                self.lack(now, method);
+                self.lack(now, method, true);
                 Lesson::Nothing
             }
             Class::WrongChain => {
@@ -385,9 +398,10 @@ impl Backend {
         (lesson, paused)
     }
 
-    fn lack(&mut self, now: Timestamp, method: Option<&'static str>) {
+    fn lack(&mut self, now: Timestamp, method: Option<&'static str>, by_its_word: bool) {
         let Some(method) = method else { return };
-        let mut lacking = Lacking { method, since: now, believed_for: UNSUPPORTED_FOR.0, said_at: now };
+        let mut lacking =
+            Lacking { method, since: now, believed_for: UNSUPPORTED_FOR.0, said_at: now, by_its_word };
         if let Some(known) = self.lacking(Some(method)) {
             let is_believed = now.since(known.since) < known.believed_for;
             (lacking.since, lacking.believed_for) = match is_believed {
@@ -474,7 +488,8 @@ impl Backend {
 
     /// A refusal that is about the account, from a backend that answered other calls a moment ago: more likely
     /// its plan lacks the method. The second one in a row is believed; of what few plans have none is, since the
-    /// proxy's own questions find soon enough whether the account is in order.
+    /// proxy's own questions find soon enough whether the account is in order. Either way it is a guess: when a
+    /// provider's login service fails, good keys are refused for a while.
     fn is_about_the_method(
         &self,
         now: Timestamp,

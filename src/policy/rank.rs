@@ -95,7 +95,7 @@ impl Fleet {
         if !self.condemned.is_empty() {
             self.review_domains(now);
         }
-        let doubts = self.doubts(now, need.class, rng);
+        let doubts = self.doubts(now, need, rng);
         let ranked = self.ranked(now, need, tried, doubts);
         let Some(best) = ranked.0[0] else {
             let denier = self.longest_denier(now, need).filter(|_| tried.is_empty())?;
@@ -145,7 +145,7 @@ impl Fleet {
         count: usize,
         rng: &mut impl Rng,
     ) -> Vec<BackendIndex> {
-        let doubts = self.doubts(now, need.class, rng);
+        let doubts = self.doubts(now, need, rng);
         let mut tried = BackendSet::default();
         tried.insert(taken);
         let mut further = Vec::new();
@@ -185,10 +185,10 @@ impl Fleet {
     }
 
     /// Everybody who only serves when nobody better is left.
-    fn doubts(&self, now: Timestamp, class: MethodClass, rng: &mut impl Rng) -> Doubts {
+    fn doubts(&self, now: Timestamp, need: &Need, rng: &mut impl Rng) -> Doubts {
         let mut doubts = Doubts { ill: self.condemned, ..Doubts::default() };
         for (index, backend) in self.iter() {
-            let experience = backend.experience(class);
+            let experience = backend.experience(need.class);
             let (well, share) = match experience.standing(now) {
                 Standing::Admitted => (!experience.is_suspect(now), 1.0),
                 Standing::Returning { share } => (true, share),
@@ -198,7 +198,8 @@ impl Fleet {
             if stricken {
                 doubts.stricken.insert(index);
             }
-            if stricken || backend.cooling(now).is_some() {
+            let lacks = backend.seems_to_lack_method(now, need.method);
+            if stricken || lacks || backend.cooling(now).is_some() {
                 doubts.ill.insert(index);
                 continue;
             }
@@ -253,7 +254,10 @@ impl Fleet {
         }
         // Nobody well is left, or the favourite only sits this one out: no reason to have a new one.
         let sits_out = of_class.or(all).is_some_and(|held| {
-            doubts.spared.contains(held.backend) || self.backend(held.backend).lacks_method(now, need.method)
+            let backend = self.backend(held.backend);
+            doubts.spared.contains(held.backend)
+                || backend.lacks_method(now, need.method)
+                || backend.seems_to_lack_method(now, need.method)
         });
         if doubtful.contains(best) || sits_out || need.submits {
             return (best, Why::InsteadOfFavourite);

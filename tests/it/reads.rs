@@ -7,6 +7,7 @@ mod batches;
 mod failover;
 mod fleet;
 mod limits;
+mod outages;
 mod recovery;
 mod tls;
 mod verdicts;

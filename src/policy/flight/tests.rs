@@ -418,6 +418,34 @@ fn r12_all_bad_backends_are_still_tried() {
 }
 
 #[test]
+fn r12_a_guess_that_everybody_lacks_a_method_leaves_everybody_to_ask() {
+    let mut fleet = fleet(&[("a", Tier::Primary, "aws"), ("g", Tier::Primary, "gcp")]);
+    // Each has just answered, so that one refused key looks like a plan without this method.
+    for down in ["a", "g"] {
+        let answer = |name: &str| if name == down { Class::BlockNotFound } else { Class::Ok };
+        asked(&mut fleet, plan(Repeat::Freely), answer);
+    }
+    let (names, _) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::Unauthorized);
+    assert_eq!(names.len(), 2);
+    for seems_to_lack in [true, false] {
+        let backend = fleet.backend(fleet.find("a").unwrap());
+        assert_eq!(backend.seems_to_lack_method(at(0), NEED.method), seems_to_lack);
+        let (names, end) = asked(&mut fleet, plan(Repeat::Freely), |_| Class::Ok);
+        assert_eq!((names.as_slice(), end), (["a".to_owned()].as_slice(), Step::Answer));
+    }
+}
+
+#[test]
+fn r11_only_retries_that_are_made_are_paid_for() {
+    let mut fleet = fleet(&[("a", Tier::Primary, "aws")]);
+    for _ in 0..1_000 {
+        asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
+    }
+    let in_hand = (0..1_000).take_while(|_| fleet.budget.may_retry(at(0))).count();
+    assert!(in_hand >= 100, "nobody could be asked, and {in_hand} are left");
+}
+
+#[test]
 fn r4_a_method_that_one_backend_lacks_is_learned_and_asked_of_others() {
     let mut fleet = three_clouds();
     let lacking = |name: &str| if name.starts_with('a') { Class::MethodUnsupported } else { Class::Ok };
