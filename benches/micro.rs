@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
-use outrigger::ethereum::MethodClass;
+use outrigger::ethereum::{MethodClass, Urgency};
 use outrigger::jsonrpc::{Limits, parse};
 use outrigger::policy::classify::{Received, Sent, classify};
 use outrigger::policy::{
@@ -71,6 +71,7 @@ fn decisions(c: &mut Criterion) {
     let need = Need {
         class: MethodClass::State,
         method: Some("eth_call"),
+        urgency: Urgency::Read,
         submits: false,
         prefer: None,
         only: None,
@@ -82,6 +83,7 @@ fn decisions(c: &mut Criterion) {
             now = now + Duration::from_micros(100);
             let mut flight = Flight::new(Plan {
                 need,
+                key: 0,
                 deadline: now + Duration::from_secs(10),
                 repeat: Repeat::Freely,
                 may_copy: true,

@@ -98,6 +98,11 @@ impl Outrigger {
         Self::new(scenario, labels, &Config::presets().routing, seed)
     }
 
+    /// The fleet as the replay has left it: what was decided, and why.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
     fn plan(&self, call: &Call) -> Plan {
         let method = call.method;
         let submits = method.kind == MethodKind::TxSubmit;
@@ -105,10 +110,12 @@ impl Outrigger {
             need: Need {
                 class: method.health_class(),
                 method: method.is_listed().then_some(method.name),
+                urgency: method.urgency(),
                 submits,
                 prefer: None,
                 only: None,
             },
+            key: call.key,
             deadline: call.deadline,
             repeat: match () {
                 () if submits => Repeat::InTurn,

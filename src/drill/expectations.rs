@@ -11,6 +11,8 @@ use super::scenario::{HeadMode, Scenario};
 
 /// A backend with less of the calm traffic than this has no place to be readmitted to.
 const FAIR_SHARE_MIN: f64 = 0.05;
+/// A backend that is slower by less serves as well.
+const EQUAL_WITHIN: f64 = 1.5;
 /// Shares are read over so many seconds.
 const SHARE_SECONDS: usize = 2;
 
@@ -240,7 +242,8 @@ pub fn added_p99(runs: &[Measures]) -> Option<Option<Duration>> {
     Some(Some(diverting.saturating_sub(calm)))
 }
 
-/// The longest time from a true recovery until half of the calm share.
+/// The longest time from a true recovery until half of the calm share; or until it is in full use again behind
+/// another backend that serves as well: taking the place back from an equal would be one more switch.
 fn readmission(scenario: &Scenario, runs: &[Measures], bar: Duration) -> Option<Option<Duration>> {
     let calm_end = scenario.phases.iter().find(|phase| !phase.faults.is_empty())?.start.as_secs() as usize;
     let onsets = onsets(scenario);
@@ -252,7 +255,13 @@ fn readmission(scenario: &Scenario, runs: &[Measures], bar: Duration) -> Option<
             let (Some(fair), true) = (fair, failed) else { continue };
             let (from_s, until_s) = (from.as_secs() as usize, until.as_secs() as usize);
             let back = (from_s..until_s.saturating_sub(SHARE_SECONDS - 1)).find(|second| {
-                run.share(backend, *second..second + SHARE_SECONDS).is_some_and(|share| share >= fair / 2.0)
+                let seconds = *second..second + SHARE_SECONDS;
+                let as_well = |leader: usize| {
+                    let p50 = |at: usize| scenario.backends[at].latency.p50;
+                    p50(leader) <= p50(backend).mul_f64(EQUAL_WITHIN)
+                };
+                run.share(backend, seconds.clone()).is_some_and(|share| share >= fair / 2.0)
+                    || run.stands_by_for(backend, seconds).is_some_and(as_well)
             });
             let took = back.map(|second| Duration::from_secs((second - from_s) as u64));
             // A drill that ends before its bar cannot be held against a policy.

@@ -86,6 +86,8 @@ pub struct Second {
     pub first: Vec<u32>,
     /// All calls by backend, probes included.
     pub calls: Vec<u32>,
+    /// Backends that were out of use for a part of it, one bit each.
+    pub out: u64,
 }
 
 /// What one replay saw.
@@ -198,6 +200,14 @@ impl Measures {
             Some(at) if at + WINDOW >= rest.len() => None,
             Some(at) => Some(Duration::from_secs(at as u64 + 1)),
         }
+    }
+
+    /// Whether a backend was in use all through these seconds, and another one had most of the first attempts: that one.
+    pub fn stands_by_for(&self, backend: usize, seconds: std::ops::Range<usize>) -> Option<usize> {
+        let seen = self.seconds.get(seconds.clone())?;
+        let in_use = seen.iter().all(|second| second.out & (1 << backend) == 0);
+        let leads = |other: &usize| self.share(*other, seconds.clone()).is_some_and(|share| share > 0.5);
+        (0..seen.first()?.first.len()).find(leads).filter(|leader| in_use && *leader != backend)
     }
 
     /// Share of first attempts that go to a backend in these seconds.
@@ -354,6 +364,7 @@ impl Gauge {
             self.measures.ejections_in_halt += u64::from(in_halt);
         }
         self.out[backend] = is_out;
+        self.second(now).out |= u64::from(is_out) << backend;
         for (dead, since, retired) in &mut self.dead {
             if *dead == backend && is_retired && at >= *since && retired.is_none() {
                 *retired = Some(at - *since);

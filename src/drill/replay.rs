@@ -313,7 +313,7 @@ impl<S: Steering> Replay<'_, S> {
             What::Aside { backend, method, reply, took_us } => {
                 let (backend, method) = (usize::from(backend), usize::from(method));
                 let took = Duration::from_micros(u64::from(took_us));
-                let call = Call { method: self.world.methods()[method], deadline: now };
+                let call = Call { method: self.world.methods()[method], key: 0, deadline: now };
                 let outcome = self.world.verdict(method, reply);
                 self.steering.aside_ended(now, &call, backend, took, outcome);
             }
@@ -378,7 +378,8 @@ impl<S: Steering> Replay<'_, S> {
     fn begin(&mut self, now: Timestamp, request: u32) {
         let slot = &mut self.requests[request as usize];
         let method = self.world.methods()[slot.method];
-        let call = Call { method, deadline: now + self.steering.time_for(method) };
+        let key = slot.number % RETRIES;
+        let call = Call { method, key, deadline: now + self.steering.time_for(method) };
         slot.course = Some(self.steering.begin(&call));
         slot.started = now;
         let (is_retry, is_transaction) = (slot.is_retry, slot.transaction.is_some());

@@ -10,6 +10,8 @@ use crate::policy::{Outcome, Timestamp};
 pub struct Call {
     /// What is asked.
     pub method: &'static Method,
+    /// The same for a request and a client's repetitions of it.
+    pub key: u64,
     /// When the client is answered at the latest.
     pub deadline: Timestamp,
 }

@@ -62,6 +62,19 @@ pub enum MethodKind {
     LocalSensitive,
 }
 
+/// Who is served first when there is not room for all; the later, the more urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Logs, traces: heavy, and asked for by programs that can wait.
+    Bulk,
+    /// What an application shows.
+    Read,
+    /// What sending a transaction, and hearing of it, takes: nonce, fees, receipt.
+    FollowUp,
+    /// The transaction itself.
+    Transaction,
+}
+
 /// What a call does, where its kind alone does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -269,6 +282,15 @@ pub struct Method {
     pub refusal: Option<Refusal>,
 }
 
+/// Without an answer to these a wallet can neither send a transaction nor say what became of it.
+const IN_A_TRANSACTIONS_WAY: [&str; 5] = [
+    "eth_getTransactionCount",
+    "eth_getTransactionReceipt",
+    "eth_getTransactionByHash",
+    "eth_estimateGas",
+    "eth_blockNumber",
+];
+
 /// The deadline of a refused method that the configuration allows after all.
 const ALLOWED_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -366,6 +388,18 @@ impl Method {
         }
     }
 
+    /// How long it can be kept waiting when there is not room for all.
+    pub fn urgency(&self) -> Urgency {
+        match self.health_class() {
+            MethodClass::Submit => Urgency::Transaction,
+            MethodClass::Trace | MethodClass::Logs => Urgency::Bulk,
+            _ if self.kind == MethodKind::Fee || IN_A_TRANSACTIONS_WAY.contains(&self.name) => {
+                Urgency::FollowUp
+            }
+            _ => Urgency::Read,
+        }
+    }
+
     const fn has(&self, bit: u16) -> bool {
         self.flags & bit != 0
     }
@@ -374,6 +408,24 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transactions_and_what_they_wait_for_come_before_reads_and_reads_before_bulk() {
+        let table = [
+            ("eth_getLogs", Urgency::Bulk),
+            ("debug_traceTransaction", Urgency::Bulk),
+            ("eth_call", Urgency::Read),
+            ("eth_getBlockByNumber", Urgency::Read),
+            ("eth_nobodyKnowsIt", Urgency::Read),
+            ("eth_getTransactionReceipt", Urgency::FollowUp),
+            ("eth_feeHistory", Urgency::FollowUp),
+            ("eth_sendRawTransaction", Urgency::Transaction),
+        ];
+        for (name, urgency) in table {
+            assert_eq!(Method::lookup(name).urgency(), urgency, "{name}");
+        }
+        assert!(IN_A_TRANSACTIONS_WAY.iter().all(|name| Method::lookup(name).is_listed()));
+    }
 
     #[test]
     fn health_is_judged_where_a_node_really_fails_alone() {

@@ -12,5 +12,5 @@ mod raw_transaction;
 pub use block_pin::pin_blocks;
 pub use block_place::{BlockPlace, BlockRole};
 pub use block_ref::{BlockNeeds, BlockRef, BlockTag, block_refs};
-pub use method::{Archive, CacheRule, Method, MethodClass, MethodKind, Refusal, Semantics, Sticky};
+pub use method::{Archive, CacheRule, Method, MethodClass, MethodKind, Refusal, Semantics, Sticky, Urgency};
 pub use raw_transaction::{MAX_RAW_TRANSACTION_BYTES, RawTransaction, RawTransactionError};

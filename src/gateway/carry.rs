@@ -1,5 +1,6 @@
 //! One admitted call from its plan to what the client is told, and what the answer teaches on its way.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +29,24 @@ pub(super) async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
 /// The plan for one call, with what is known of whom to ask for it.
 pub(super) fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
     call.known_to_exist = plan.need.prefer.is_some();
     if call.method.sticky() == Some(Sticky::Uses) {
         plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
     }
     plan
+}
+
+/// The same for calls that ask for the same. Of very long parameters a part is enough: the key only says who is turned
+/// away when somebody must be.
+fn key(call: &Call<'_>) -> u64 {
+    /// Bytes of the parameters that count.
+    const READ_MAX: usize = 512;
+    let params = call.params.map_or(&[][..], |params| params.get().as_bytes());
+    let mut hasher = DefaultHasher::new();
+    (call.method.name, params.len(), &params[..params.len().min(READ_MAX)]).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What the client is told, and what the answer teaches on its way.

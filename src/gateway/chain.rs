@@ -178,10 +178,12 @@ impl Chain {
             need: Need {
                 class: method.health_class(),
                 method: method.is_listed().then_some(method.name),
+                urgency: method.urgency(),
                 submits,
                 prefer: None,
                 only: None,
             },
+            key: 0,
             deadline: self.now() + deadline,
             repeat: match () {
                 () if submits => Repeat::InTurn,

@@ -33,10 +33,7 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(250);
 /// Past this share of failures a backend loses its place.
 const SUSPECT_ERROR_RATE: f64 = 0.4;
-/// As with this many failures in a row, however many answers came before: at an error rate of 5 %, which would
-/// be a bad backend, that happens by chance once in 8000 calls.
-const SUSPECT_CONSECUTIVE: u32 = 3;
-/// A run of failures says something for this long.
+/// Frequent failures say something for this long.
 const SUSPECT_FOR: Duration = Duration::from_secs(10);
 /// Calls under way that have been silent for this many times the slowest usual answer are in trouble.
 const SILENT_FACTOR: u32 = 2;
@@ -163,8 +160,7 @@ impl Experience {
     /// Whether its answers say that it fails.
     pub fn is_suspect(&self, now: Timestamp) -> bool {
         let failed_lately = now.since(self.health.measured_at()) < SUSPECT_FOR;
-        self.health.error_rate(now) > SUSPECT_ERROR_RATE
-            || (failed_lately && self.health.consecutive_failures() >= SUSPECT_CONSECUTIVE)
+        self.health.error_rate(now) > SUSPECT_ERROR_RATE || (failed_lately && self.health.is_alarming())
     }
 
     fn started(&mut self, now: Timestamp) {
@@ -254,6 +250,21 @@ impl Backend {
     /// How much of what it can take is in use; 1 is all of it.
     pub fn utilisation(&self, now: Timestamp) -> f64 {
         self.capacity.utilisation(now, self.in_flight)
+    }
+
+    /// The share of `demand_per_s`, calls that would all go here, that it can take.
+    pub(super) fn room(&self, now: Timestamp, demand_per_s: f64) -> f64 {
+        self.capacity.room(now, self.in_flight, demand_per_s)
+    }
+
+    /// Whether it answers, and refuses what is more than it can take.
+    pub(super) fn is_short(&self, now: Timestamp) -> bool {
+        self.capacity.knows_its_limit(now)
+    }
+
+    /// Calls a second that it is sent and that it can take, where it has shown its limit lately.
+    pub(super) fn load(&self, now: Timestamp) -> Option<(f64, f64)> {
+        self.capacity.load(now, self.in_flight)
     }
 
     /// Why it is left alone, while it is.
@@ -375,13 +386,16 @@ impl Backend {
                 Lesson::Nothing
             }
             _ if outcome.hurts_health => {
+                if outcome.class == Class::Overloaded {
+                    self.capacity.overloaded(now);
+                }
                 experience.health.record_failure(now, took);
                 Lesson::Failed
             }
             _ => {
                 experience.health.record_success(now, took);
                 experience.latencies.record(now, took);
-                self.capacity.answered(took);
+                self.capacity.answered(now, took);
                 self.answered_at = Some(now);
                 self.has(method);
                 // Sent after the refusal: no straggler from before it.
@@ -469,9 +483,12 @@ impl Backend {
     fn cool(&mut self, now: Timestamp, outcome: &Outcome, consecutive_failures: u32, by_probe: bool) -> bool {
         // An overloaded backend that names a time may still be asked when nobody else is left.
         let by_its_word = outcome.retry_after.is_some() && outcome.class == Class::RateLimited;
+        // Who refuses a part of its calls gets that many fewer; a pause would only swing everything to and fro.
+        let is_short = outcome.class == Class::RateLimited && !by_probe && self.capacity.is_short(now);
         let pause = match (outcome.retry_after, outcome.cool_down) {
             // Some say "0": at once would be once more too early.
             (Some(named), _) => named.max(RETRY_AFTER_MIN),
+            _ if is_short => return false,
             // Accounts and limits do not change between two calls; a full queue may.
             (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
             (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,

@@ -56,6 +56,9 @@ pub struct Budget {
     /// Quiet fleets may retry all the same: a wallet makes one request a minute.
     floor: Bucket,
     floor_at: Timestamp,
+    /// Transactions are few, and a failed one costs its sender most: what reads have spent is not missed here.
+    transactions: Bucket,
+    transactions_at: Timestamp,
 }
 
 /// Retries a second that are always affordable.
@@ -73,6 +76,8 @@ impl Budget {
             retries: Bucket::full(RETRIES_IN_HAND),
             floor: Bucket::full(RETRY_FLOOR_PER_S),
             floor_at: Timestamp::ZERO,
+            transactions: Bucket::full(RETRY_FLOOR_PER_S),
+            transactions_at: Timestamp::ZERO,
         }
     }
 
@@ -88,12 +93,20 @@ impl Budget {
     }
 
     /// Whether another backend may be asked after a failure.
-    pub(super) fn may_retry(&mut self, now: Timestamp) -> bool {
-        let since: Duration = now.since(self.floor_at);
-        self.floor.earn(since.as_secs_f64() * RETRY_FLOOR_PER_S);
-        self.floor_at = now;
-        self.retries.spend() || self.floor.spend()
+    pub(super) fn may_retry(&mut self, now: Timestamp, submits: bool) -> bool {
+        refill(&mut self.floor, &mut self.floor_at, now);
+        if self.retries.spend() || self.floor.spend() {
+            return true;
+        }
+        refill(&mut self.transactions, &mut self.transactions_at, now);
+        submits && self.transactions.spend()
     }
+}
+
+fn refill(floor: &mut Bucket, at: &mut Timestamp, now: Timestamp) {
+    let since: Duration = now.since(*at);
+    floor.earn(since.as_secs_f64() * RETRY_FLOOR_PER_S);
+    *at = now;
 }
 
 impl Default for Budget {
@@ -114,10 +127,18 @@ mod tests {
             let now = Timestamp::ZERO + Duration::from_millis(n / 10);
             budget.earn(true);
             hedges += u32::from(budget.may_hedge());
-            retries += u32::from(budget.may_retry(now));
+            retries += u32::from(budget.may_retry(now, false));
         }
         assert!(hedges <= 1_000 + 60, "{hedges}");
         assert!(retries <= 2_000 + 100 + 20, "{retries}");
+    }
+
+    #[test]
+    fn reads_that_have_spent_all_leave_transactions_their_retries() {
+        let mut budget = Budget::default();
+        while budget.may_retry(Timestamp::ZERO, false) {}
+        let left = (0..1_000).take_while(|_| budget.may_retry(Timestamp::ZERO, true)).count();
+        assert_eq!(left, 10);
     }
 
     #[test]
@@ -125,7 +146,7 @@ mod tests {
         let mut budget = Budget::default();
         for minute in 0..1_000u64 {
             budget.earn(false);
-            assert!(budget.may_retry(Timestamp::ZERO + Duration::from_secs(60 * minute)));
+            assert!(budget.may_retry(Timestamp::ZERO + Duration::from_secs(60 * minute), false));
         }
     }
 }

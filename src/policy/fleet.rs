@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use crate::ethereum::MethodClass;
+use crate::ethereum::{MethodClass, Urgency};
 
 use super::admission::Standing;
 use super::backend::{Backend, BackendSpec, Identity, Lesson};
 use super::budget::{Budget, Shares};
 use super::decision::Decisions;
 use super::notes::{Change, Notes};
+use super::rate::Rate;
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
+use super::shedding::Shedding;
 use super::suspicion::Suspicion;
 use super::{Outcome, Remembered, Timestamp};
 
@@ -25,6 +27,8 @@ pub struct Need {
     pub class: MethodClass,
     /// The name in the method table, where the method is listed: backends that lack it are learned.
     pub method: Option<&'static str>,
+    /// Which calls are turned away first when no backend has room.
+    pub urgency: Urgency,
     /// A transaction to be published: goes to private backends, and to them only where any exists.
     pub submits: bool,
     /// Knows best, and is asked first while it is well.
@@ -54,6 +58,9 @@ pub struct Fleet {
     pub(super) favourites: super::rank::Favourites,
     pub(super) has_private: bool,
     pub(super) budget: Budget,
+    /// Requests that come, each once.
+    pub(super) demand: Rate,
+    pub(super) shedding: Shedding,
     pub(super) notes: Notes,
     pub(super) decisions: Decisions,
     /// Everybody in a domain that fails as a whole, when last looked at.
@@ -75,6 +82,8 @@ impl Fleet {
             overlaps,
             favourites: Default::default(),
             budget: Budget::default(),
+            demand: Rate::default(),
+            shedding: Shedding::default(),
             notes: Notes::default(),
             decisions: Decisions::default(),
             condemned: BackendSet::default(),

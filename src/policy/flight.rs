@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use crate::ethereum::Urgency;
+
 use super::fleet::{Attempted, Fleet, Need};
 use super::set::{BackendIndex, BackendSet};
 use super::{Outcome, Timestamp};
@@ -28,6 +30,8 @@ pub enum Repeat {
 pub struct Plan {
     /// What the answering backend must be able to do.
     pub need: Need,
+    /// The same for requests that ask for the same: when some must be turned away, repeating helps nobody.
+    pub key: u64,
     /// When the client is answered at the latest.
     pub deadline: Timestamp,
     /// What repeating it may do.
@@ -148,6 +152,10 @@ impl Flight {
             Event::Start => {
                 let in_fault = !fleet.condemned.is_empty() || !fleet.suspicion.failing(now).is_empty();
                 fleet.budget.earn(in_fault);
+                fleet.demand.count(now);
+                if fleet.sheds(now, &self.plan.need, self.plan.key) {
+                    return self.end(now, fleet, Step::GiveUp);
+                }
                 self.launch(now, fleet, rng)
             }
             Event::Ended { backend, outcome, sent } => {
@@ -161,7 +169,8 @@ impl Flight {
                 if outcome.retry_here && !self.repeated_here && self.again.is_none() {
                     self.again = Some((backend, now + SAME_BACKEND_PAUSE));
                 }
-                if self.could_ask_another(now, fleet) && !fleet.budget.may_retry(now) {
+                if self.could_ask_another(now, fleet) && !fleet.budget.may_retry(now, self.plan.need.submits)
+                {
                     self.may_repeat = false;
                 }
                 self.launch(now, fleet, rng)
@@ -214,9 +223,11 @@ impl Flight {
         self.may_repeat && self.attempts < self.plan.attempts_max
     }
 
-    /// Whether an attempt could follow at all: budgets pay for those that are made.
+    /// Whether an attempt could follow at all: budgets pay for those that are made. When everybody is full, a second
+    /// call only takes the place of somebody else's first.
     fn could_ask_another(&self, now: Timestamp, fleet: &Fleet) -> bool {
         self.may_ask_again()
+            && (self.plan.need.urgency > Urgency::Read || !fleet.is_crowded(now, &self.plan.need))
             && self.flying.iter().any(Option::is_none)
             && (self.again.is_some() || fleet.has_candidate(now, &self.plan.need, self.tried))
     }
@@ -272,7 +283,7 @@ impl Flight {
         // When nobody gets an answer from it any more, its requests are as good as failed.
         let given_up = silent >= PATIENCE
             || fleet.backend(youngest.backend).experience(self.plan.need.class).is_silent(now);
-        if given_up && fleet.budget.may_retry(now) {
+        if given_up && fleet.budget.may_retry(now, self.plan.need.submits) {
             self.hedged = true;
             return true;
         }
@@ -331,5 +342,7 @@ impl Flight {
 
 #[cfg(test)]
 mod outages;
+#[cfg(test)]
+mod overload;
 #[cfg(test)]
 mod tests;

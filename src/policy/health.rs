@@ -23,6 +23,13 @@ const LATENCY_TAU: Duration = Duration::from_secs(10);
 /// reads as 17 %, three as 38 %.
 const PRIOR_FAILURES: f64 = 0.05;
 const PRIOR_SUCCESSES: f64 = 4.95;
+/// Page's test (1954) finds a change in the share of failures with the fewest calls: from one in two hundred to one
+/// in five. A failure adds ln(0.2 / 0.005), a good answer takes away ln(0.995 / 0.8).
+const ALARM_MORE: f64 = 3.69;
+const ALARM_LESS: f64 = 0.218;
+/// Reached by three failures with at most eleven good answers between them. With one failure in two thousand calls,
+/// which is usual, that happens once in some tens of millions.
+const ALARM_AT: f64 = 8.6;
 /// A failure counts as a round trip of at least this.
 const FAILURE_LATENCY: Duration = Duration::from_secs(1);
 /// No latency that is worth recalling is longer: the longest deadline is two minutes.
@@ -40,6 +47,8 @@ pub struct Health {
     latency_ns: f64,
     measured: bool,
     consecutive_failures: u32,
+    /// CUSUM: what the latest calls say for "it fails one in five" against "all is well", never below zero.
+    alarm: f64,
     at: Timestamp,
 }
 
@@ -49,6 +58,7 @@ impl Health {
         self.fade(now);
         self.successes += 1.0;
         self.consecutive_failures = 0;
+        self.alarm = (self.alarm - ALARM_LESS).max(0.0);
         self.observe_latency(now, took);
         self.at = now;
     }
@@ -58,6 +68,7 @@ impl Health {
         self.fade(now);
         self.failures += 1.0;
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        self.alarm = (self.alarm + ALARM_MORE).min(2.0 * ALARM_AT);
         self.observe_failure(took.max(FAILURE_LATENCY));
         self.at = now;
     }
@@ -66,6 +77,12 @@ impl Health {
     pub fn forgive(&mut self) {
         self.failures = 0.0;
         self.consecutive_failures = 0;
+        self.alarm = 0.0;
+    }
+
+    /// Whether its failures have become frequent: three in a row, or within a dozen calls.
+    pub fn is_alarming(&self) -> bool {
+        self.alarm >= ALARM_AT
     }
 
     /// An attempt was cancelled after `took`: it would have lasted at least that long.
@@ -147,6 +164,7 @@ impl Health {
         let kept = kept * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
         self.failures *= kept;
         self.successes *= kept;
+        self.alarm *= fading(now.since(self.at), ERROR_HALF_LIFE);
     }
 
     /// A long round trip, at a weight: a chance failure among thousands of good answers must not read as a

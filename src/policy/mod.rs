@@ -17,7 +17,9 @@ mod latency;
 mod notes;
 mod outcome;
 mod rank;
+mod rate;
 mod set;
+mod shedding;
 mod suspicion;
 mod timestamp;
 

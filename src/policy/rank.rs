@@ -34,10 +34,12 @@ const EXPLORE_ONE_IN: u32 = 32;
 const EXPLORE_AFTER: Duration = Duration::from_secs(10);
 /// A backend whose provider fails elsewhere gets this share of its requests until it has answered one.
 const RUMOURED_SHARE: f64 = 0.125;
+/// A favourite with room for less than this part of what comes is too small, unless that passes.
+const SHORT_BELOW: f64 = 0.8;
+/// A backend that fails a tenth of its calls gets a tenth of the part that it would get as a stand-in otherwise.
+const AVERSION: f64 = 23.0;
 /// A method that everybody says is missing is asked for again this long after somebody said so.
 const DENIED_BY_ALL_FOR: Duration = Duration::from_millis(750);
-/// From here on part of a backend's load goes to others, all of what lies beyond its limit.
-const SPILL_FROM: f64 = 0.8;
 
 /// Who serves in calm weather. One backend for the whole chain as long as it is well, so that a client's
 /// reads come from one node's view; another one for a class of methods that it fails at.
@@ -56,11 +58,13 @@ struct Favourite {
     since: Timestamp,
     /// Since when somebody else has looked better without a break.
     beaten_since: Option<Timestamp>,
+    /// Since when it has had no room for a good part of what comes.
+    short_since: Option<Timestamp>,
 }
 
 impl Favourite {
     fn new(now: Timestamp, backend: BackendIndex) -> Self {
-        Self { backend, since: now, beaten_since: None }
+        Self { backend, since: now, beaten_since: None, short_since: None }
     }
 }
 
@@ -127,6 +131,7 @@ impl Fleet {
             () if backend.is_cordoned() || !keeps_private(self, need, backend) => Class::ConnectionError,
             () if backend.identity() == Identity::WrongChain => Class::WrongChain,
             () if backend.lacks_method(now, need.method) => Class::MethodUnsupported,
+            () if backend.load(now).is_some() => Class::RateLimited,
             () => backend.cooling(now).map_or(Class::ConnectionError, |cooling| cooling.class),
         };
         self.iter()
@@ -187,6 +192,8 @@ impl Fleet {
     /// Everybody who only serves when nobody better is left.
     fn doubts(&self, now: Timestamp, need: &Need, rng: &mut impl Rng) -> Doubts {
         let mut doubts = Doubts { ill: self.condemned, ..Doubts::default() };
+        let demand_per_s = self.demand.per_s(now);
+        let mut short_of_room = None;
         for (index, backend) in self.iter() {
             let experience = backend.experience(need.class);
             let (well, share) = match experience.standing(now) {
@@ -199,13 +206,19 @@ impl Fleet {
                 doubts.stricken.insert(index);
             }
             let lacks = backend.seems_to_lack_method(now, need.method);
-            if stricken || lacks || backend.cooling(now).is_some() {
+            let is_ill = stricken || backend.cooling(now).is_some();
+            // Asked only when it matters: it looks at everybody.
+            let mut is_needed = || {
+                backend.is_short(now)
+                    && *short_of_room.get_or_insert_with(|| self.is_short_of_room(now, need))
+            };
+            if lacks || (is_ill && !is_needed()) {
                 doubts.ill.insert(index);
                 continue;
             }
+            let share = if is_ill { 1.0 } else { share };
             let share = if backend.is_rumoured(now) { share * RUMOURED_SHARE } else { share };
-            let beyond = (backend.utilisation(now) - SPILL_FROM) / (1.0 - SPILL_FROM);
-            let kept = share * (1.0 - beyond.clamp(0.0, 1.0));
+            let kept = share * backend.room(now, demand_per_s);
             if kept < 1.0 && !rng.random_bool(kept) {
                 doubts.spared.insert(index);
             }
@@ -225,6 +238,7 @@ impl Fleet {
         if need.only.is_some() {
             return (best, Why::Only);
         }
+        self.note_shortness(now);
         let fit =
             |index: BackendIndex| !doubtful.contains(index) && self.may_serve(now, need, self.backend(index));
         if let Some(preferred) = need.prefer.filter(|preferred| fit(*preferred)) {
@@ -259,12 +273,64 @@ impl Fleet {
                 || backend.lacks_method(now, need.method)
                 || backend.seems_to_lack_method(now, need.method)
         });
-        if doubtful.contains(best) || sits_out || need.submits {
+        // Who cannot take it all for long makes room for who can.
+        let is_too_small = of_class.or(all).is_some_and(|held| {
+            held.short_since.is_some_and(|since| now.since(since) >= BEATEN_A_LITTLE_FOR)
+                && self.backend(best).room(now, self.demand.per_s(now)) >= 1.0
+        });
+        if sits_out && !is_too_small && !doubtful.contains(best) {
+            return (self.stand_in(now, need, doubtful, best, rng), Why::InsteadOfFavourite);
+        }
+        if doubtful.contains(best) || need.submits {
             return (best, Why::InsteadOfFavourite);
         }
         let successor = self.successor(now, need, doubts, all, best);
         self.favour(now, need, all, successor);
         (successor, Why::Best)
+    }
+
+    fn note_shortness(&mut self, now: Timestamp) {
+        let Some(held) = self.favourites.all else { return };
+        let room = self.backend(held.backend).room(now, self.demand.per_s(now));
+        let short_since = match held.short_since {
+            since if room < SHORT_BELOW => since.or(Some(now)),
+            Some(since) if room < 1.0 => Some(since),
+            _ => None,
+        };
+        self.favourites.all = Some(Favourite { short_since, ..held });
+    }
+
+    /// Who serves while the favourite sits out a part of the requests: everybody as good as the best takes a part, the
+    /// quicker the more, so that what is too much for one becomes too much for nobody else.
+    fn stand_in(
+        &self,
+        now: Timestamp,
+        need: &Need,
+        doubtful: BackendSet,
+        best: BackendIndex,
+        rng: &mut impl Rng,
+    ) -> BackendIndex {
+        let tier = self.backend(best).spec().tier;
+        let mut weights = 0.0;
+        let mut chosen = best;
+        for (index, backend) in self.iter() {
+            let is_fit = !doubtful.contains(index)
+                && backend.spec().tier == tier
+                && backend.identity() == Identity::Confirmed
+                && self.may_serve(now, need, backend);
+            if !is_fit {
+                continue;
+            }
+            let health = backend.health(need.class);
+            let quickness = 1.0 / health.latency(now).as_secs_f64().max(1e-3);
+            let weight = quickness * (-health.error_rate(now) * AVERSION).exp();
+            weights += weight;
+            // Each is kept with its share of the weights so far: one pass draws fairly.
+            if rng.random_bool((weight / weights).clamp(0.0, 1.0)) {
+                chosen = index;
+            }
+        }
+        chosen
     }
 
     /// Who follows a favourite. One that is in trouble may only be the first of its failure domain, so somebody
@@ -355,7 +421,7 @@ impl Fleet {
     }
 
     /// Whether it may be asked at all. These rules hold even when everything else is down.
-    fn may_serve(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
+    pub(super) fn may_serve(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
         self.may_serve_otherwise(now, need, backend) && !backend.lacks_method(now, need.method)
     }
 
@@ -377,12 +443,15 @@ impl Fleet {
         index: BackendIndex,
         backend: &Backend,
     ) -> Order {
-        let doubtful = doubts.all().contains(index);
+        let ill = doubts.ill.contains(index);
+        let doubtful = ill || doubts.spared.contains(index);
         let away_from = tried.or(doubts.stricken);
         let overlaps = away_from.iter().filter(|other| *other != index);
         Order {
             doubtful,
+            ill,
             failing: doubtful && self.suspicion.is_failing(now, index),
+            crowding: if doubtful && !ill { backend.utilisation(now) } else { 0.0 },
             tier: backend.spec().tier,
             overlap: overlaps.map(|other| self.overlap(now, index, other)).sum(),
             unknown: backend.identity() == Identity::Unknown,
@@ -476,9 +545,13 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
 #[derive(Debug)]
 struct Order {
     doubtful: bool,
+    /// Of those in doubt, who is short of room is better than who is not well.
+    ill: bool,
     /// Of those in doubt, who answered last time is better than who failed.
     failing: bool,
     tier: Tier,
+    /// Of those that are short of room, who has most of it left.
+    crowding: f64,
     overlap: u32,
     unknown: bool,
     cost: f64,
@@ -500,7 +573,9 @@ impl Order {
         self.doubtful
             .cmp(&other.doubtful)
             .then(self.failing.cmp(&other.failing))
+            .then(self.ill.cmp(&other.ill))
             .then(self.tier.cmp(&other.tier))
+            .then(self.crowding.total_cmp(&other.crowding))
             .then(self.overlap.cmp(&other.overlap))
             .then(self.unknown.cmp(&other.unknown))
             .then(self.cost.total_cmp(&other.cost))

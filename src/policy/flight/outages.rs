@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use super::super::backend::{BackendSpec, Identity, Tier};
 use super::super::{Change, Class, DomainKind, DomainLabels};
 use super::*;
-use crate::ethereum::MethodClass;
+use crate::ethereum::{MethodClass, Urgency};
 
 const ONSET_MS: u64 = 15_000;
 const HEALED_MS: u64 = 40_000;
@@ -138,6 +138,7 @@ fn replay(outage: Outage, labels: Labels, seed: u64) -> Report {
     let need = Need {
         class: MethodClass::State,
         method: Some("eth_call"),
+        urgency: Urgency::Read,
         submits: false,
         prefer: None,
         only: None,
@@ -161,6 +162,7 @@ fn replay(outage: Outage, labels: Labels, seed: u64) -> Report {
                 push(&mut queue, now_us + (gap_s * 1e6) as u64, What::Arrival);
                 let plan = Plan {
                     need,
+                    key: 0,
                     deadline: now + Duration::from_secs(10),
                     repeat: Repeat::Freely,
                     may_copy: true,
@@ -285,7 +287,9 @@ fn a_cloud_that_is_well_again_takes_part_again_within_half_a_minute_and_not_befo
     for outage in [Outage::Refused, Outage::Hang, Outage::Gray(0.5)] {
         for seed in 1..=5 {
             let report = replay(outage, Labels::All, seed);
-            let readmitted_ms = report.readmitted_ms.expect("it was out, and came back");
+            let readmitted_ms = report
+                .readmitted_ms
+                .unwrap_or_else(|| panic!("{outage:?}, seed {seed}: it was out, and came back"));
             let context = format!("{outage:?}, seed {seed}: taken back at {readmitted_ms} ms");
             assert!((HEALED_MS..HEALED_MS + 25_000).contains(&readmitted_ms), "{context}");
         }

@@ -6,10 +6,16 @@ use rand::rngs::SmallRng;
 use super::super::backend::{BackendSpec, Identity, Tier};
 use super::super::{Class, DomainKind, DomainLabels, Told};
 use super::*;
-use crate::ethereum::MethodClass;
+use crate::ethereum::{MethodClass, Urgency};
 
-const NEED: Need =
-    Need { class: MethodClass::State, method: Some("eth_call"), submits: false, prefer: None, only: None };
+const NEED: Need = Need {
+    class: MethodClass::State,
+    method: Some("eth_call"),
+    urgency: Urgency::Read,
+    submits: false,
+    prefer: None,
+    only: None,
+};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn at(ms: u64) -> Timestamp {
@@ -55,7 +61,7 @@ fn outcome(class: Class) -> Outcome {
 fn plan(repeat: Repeat) -> Plan {
     let hedge_delay = (Duration::from_millis(50), Duration::from_millis(250));
     let may_copy = repeat == Repeat::Freely;
-    Plan { need: NEED, deadline: at(10_000), repeat, may_copy, hedge_delay, attempts_max: 64 }
+    Plan { need: NEED, key: 0, deadline: at(10_000), repeat, may_copy, hedge_delay, attempts_max: 64 }
 }
 
 fn rng() -> SmallRng {
@@ -393,9 +399,13 @@ fn headroom_is_spread_before_a_limit_is_reached() {
     for name in ["a", "g"] {
         fleet.set_identity(fleet.find(name).unwrap(), Identity::Confirmed);
     }
-    let (firsts, _) = traffic(&mut fleet, 0..20_000, 10, |_, _| Class::Ok);
+    traffic(&mut fleet, 0..1_500, 10, |_, _| Class::Ok);
+    let (firsts, _) = traffic(&mut fleet, 1_500..3_000, 10, |_, _| Class::Ok);
     let per_s = share(&firsts, "a") * 100.0;
-    assert!((20.0..=50.0).contains(&per_s), "{per_s}");
+    // A second or so of averaging lies between what comes and what is known of it.
+    assert!((20.0..=60.0).contains(&per_s), "{per_s}");
+    let (firsts, _) = traffic(&mut fleet, 8_000..20_000, 10, |_, _| Class::Ok);
+    assert!(share(&firsts, "g") > 0.75, "who can take all becomes the favourite: {}", share(&firsts, "g"));
 }
 
 #[test]
@@ -441,7 +451,7 @@ fn r11_only_retries_that_are_made_are_paid_for() {
     for _ in 0..1_000 {
         asked(&mut fleet, plan(Repeat::Freely), |_| Class::ConnectionError);
     }
-    let in_hand = (0..1_000).take_while(|_| fleet.budget.may_retry(at(0))).count();
+    let in_hand = (0..1_000).take_while(|_| fleet.budget.may_retry(at(0), false)).count();
     assert!(in_hand >= 100, "nobody could be asked, and {in_hand} are left");
 }
 
@@ -473,7 +483,7 @@ fn r12_a_method_that_everybody_denied_during_an_outage_is_asked_for_again_within
 
 #[test]
 fn r11_a_silent_fleet_spends_nothing_on_attempts_that_nobody_is_left_for() {
-    let count = |fleet: &mut Fleet| (0..1000).take_while(|_| fleet.budget.may_retry(at(0))).count();
+    let count = |fleet: &mut Fleet| (0..1000).take_while(|_| fleet.budget.may_retry(at(0), false)).count();
     let mut untouched = fleet(&[("a", Tier::Primary, "aws")]);
     let mut fleet = fleet(&[("a", Tier::Primary, "aws")]);
     for repeat in [Repeat::Freely, Repeat::InTurn] {
