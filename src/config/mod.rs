@@ -12,6 +12,7 @@ mod load;
 mod mistake;
 mod presets;
 mod quantity;
+mod ranges;
 mod resolve;
 mod schema;
 mod secret;
@@ -26,6 +27,7 @@ pub use diversity::{Diversity, diversity};
 pub use load::FILE_BYTES_MAX;
 pub use mistake::{ConfigErrors, Mistake};
 pub use quantity::{QuantityError, RateLimit, parse_duration, parse_size};
+pub use ranges::{AddressRanges, NETWORKS_MAX, Place, RANGES_BYTES_MAX, RangesError};
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
