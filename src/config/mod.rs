@@ -6,7 +6,6 @@
 mod address;
 mod builder;
 mod conform;
-mod diversity;
 mod file;
 mod load;
 mod mistake;
@@ -23,7 +22,6 @@ mod variables;
 
 pub use address::{AddressError, Listen, Network};
 pub use builder::{BackendBuilder, ChainBuilder, ConfigBuilder};
-pub use diversity::{Diversity, diversity};
 pub use load::FILE_BYTES_MAX;
 pub use mistake::{ConfigErrors, Mistake};
 pub use quantity::{QuantityError, RateLimit, parse_duration, parse_size};
