@@ -149,8 +149,14 @@ pub(super) fn fleet(chain: &config::Chain, ranges: &AddressRanges) -> Fleet {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
     use super::*;
     use crate::config::{BackendBuilder, ChainBuilder, Config};
+    use crate::upstream::{Answer, Dns, Resolve, Resolving, Tls};
 
     fn config(backends: Vec<BackendBuilder>, ranges: &str) -> Config {
         let folder = tempfile::tempdir().expect("a folder");
@@ -258,5 +264,61 @@ mod tests {
             ),
             "{told:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h2_labels_follow_a_name_that_moves_and_headers_that_are_seen() {
+        // Loopback, since the addresses are connected to; nobody listens at port 1.
+        let ranges = "# cloud: aws\n127.0.0.1/32\n# cloud: gcp\n127.0.0.2/32\n";
+        let config = config(vec![BackendBuilder::new("a", "http://a.test:1")], ranges);
+        let says = Arc::new(Mutex::new("127.0.0.1"));
+        let dns = Arc::new(Dns::with(Moving(says.clone())));
+        let tls = Arc::new(Tls::new(&crate::upstream::Roots::Webpki).expect("built in"));
+        let settings = config.chains[0].clone();
+        let links =
+            settings.backends.iter().map(|b| super::super::link(b, &config.routing, &tls, &dns)).collect();
+        let chain = Arc::new(Chain::new(settings, &config, links, Arc::default()));
+        let kept = tokio::spawn(keep(chain.clone(), dns.moves()));
+        let backend = chain.decide().fleet.index(0).expect("one backend");
+        let derived = || {
+            let decider = chain.decide();
+            let labels = &decider.fleet.backend(backend).spec().labels;
+            labels.derived().map(|(kind, value, _)| format!("{}:{value}", kind.name())).collect::<Vec<_>>()
+        };
+        assert_eq!(derived(), [""; 0]);
+        chain.link(backend).upstream.warm();
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(derived(), ["cloud:aws"]);
+        *says.lock().expect("no holder panics") = "127.0.0.2";
+        sleep(3 * crate::upstream::REFRESH_AFTER).await;
+        assert_eq!(derived(), ["cloud:gcp"]);
+        let mut answer = Answer {
+            status: 200,
+            headers: [(http::HeaderName::from_static("cf-ray"), http::HeaderValue::from_static("1"))]
+                .into_iter()
+                .collect(),
+            body: bytes::Bytes::new(),
+            version: http::Version::HTTP_11,
+            reused: true,
+            repeated: false,
+            remote: None,
+        };
+        chain.saw(backend, &answer);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(derived(), ["cloud:gcp"], "only the first answer of a connection is looked at");
+        answer.reused = false;
+        chain.saw(backend, &answer);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(derived(), ["cloud:gcp", "edge:cloudflare"]);
+        kept.abort();
+    }
+
+    struct Moving(Arc<Mutex<&'static str>>);
+
+    impl Resolve for Moving {
+        fn resolve(&self, _: &str) -> Resolving {
+            let address = self.0.lock().expect("no holder panics").parse();
+            Box::pin(async move { Ok(vec![address.map_err(std::io::Error::other)?]) })
+        }
     }
 }

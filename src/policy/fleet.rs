@@ -352,3 +352,6 @@ impl Fleet {
         self.condemned = condemned;
     }
 }
+
+#[cfg(test)]
+mod tests;

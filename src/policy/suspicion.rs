@@ -342,6 +342,27 @@ mod tests {
     }
 
     #[test]
+    fn h3_the_learned_share_grows_with_joint_failures_and_falls_with_others() {
+        let none = DomainLabels::new();
+        let mut suspicion = Suspicion::new([&none, &none, &none]);
+        let share = |suspicion: &Suspicion, now| suspicion.learned_share(at(now), backend(0), backend(1));
+        assert_eq!(share(&suspicion, 0), 0.0);
+        let mut shares = Vec::new();
+        for event in 0..4u64 {
+            suspicion.failed(at(event * 60_000), backend(0));
+            suspicion.failed(at(event * 60_000 + 100), backend(1));
+            suspicion.answered(at(event * 60_000 + 30_000), backend(0));
+            suspicion.answered(at(event * 60_000 + 30_000), backend(1));
+            shares.push(share(&suspicion, event * 60_000 + 30_000));
+        }
+        assert!(shares.is_sorted_by(|a, b| a < b) && shares[3] < 1.0, "{shares:?}");
+        assert!((shares[2] - 0.75).abs() < 0.01, "3 joint of 3, and one that was not seen: {shares:?}");
+        suspicion.failed(at(400_000), backend(0));
+        assert!(share(&suspicion, 400_000) < shares[3]);
+        assert_eq!(suspicion.learned_share(at(400_000), backend(0), backend(2)), 0.0);
+    }
+
+    #[test]
     fn old_failures_condemn_nobody() {
         let aws = labels("aws", "", "");
         let mut suspicion = Suspicion::new([&aws, &aws]);
