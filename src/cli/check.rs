@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::config::{self, Config};
-use crate::gateway::{Examination, Gateway};
+use crate::gateway::{ChainSurvey, DerivedStatus, DomainStatus, Examination, Gateway, survey};
 
 use super::style::{BAD, DOUBTFUL, GOOD, STRONG, styled};
 use super::{Common, Outcome, style};
@@ -39,8 +39,12 @@ struct ChainReport {
     chain_id: u64,
     backends: Vec<BackendReport>,
     independent: usize,
+    effective: f64,
     findings: Vec<String>,
     mends: Vec<String>,
+    contradictions: Vec<String>,
+    #[serde(skip)]
+    effective_in_words: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,6 +53,7 @@ struct BackendReport {
     endpoint: String,
     tier: &'static str,
     domains: Vec<String>,
+    derived: Vec<DerivedStatus>,
 }
 
 pub(super) fn run(args: &CheckArgs) -> Outcome {
@@ -56,15 +61,21 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
-    let probes = match args.probe.then(|| probe(&config, args.json)).transpose() {
-        Ok(probes) => probes,
+    let (surveys, probes) = match args.probe.then(|| probe(&config, args.json)).transpose() {
+        Ok(Some((surveys, probes))) => (surveys, Some(probes)),
+        Ok(None) => (survey(&config), None),
         Err(message) => {
             style::complain(&message);
             return Outcome::WrongUsage;
         }
     };
     let report = Report {
-        chains: config.chains.iter().map(chain_report).collect(),
+        chains: config
+            .chains
+            .iter()
+            .zip(surveys)
+            .map(|(chain, survey)| chain_report(chain, survey))
+            .collect(),
         notes: config.notes().to_vec(),
         probes,
     };
@@ -80,13 +91,14 @@ pub(super) fn run(args: &CheckArgs) -> Outcome {
     if unfit { Outcome::Failed } else { Outcome::Done }
 }
 
-fn chain_report(chain: &config::Chain) -> ChainReport {
-    let diversity = config::diversity(chain);
+fn chain_report(chain: &config::Chain, survey: ChainSurvey) -> ChainReport {
+    let effective_in_words = survey.domains.effective_in_words();
     let backends = chain
         .backends
         .iter()
-        .map(|backend| BackendReport {
-            name: backend.name.clone(),
+        .zip(survey.backends)
+        .map(|(backend, survey)| BackendReport {
+            name: survey.name,
             endpoint: backend.url.to_string(),
             tier: match (backend.cordoned, backend.private, backend.tier) {
                 (true, ..) => "cordoned",
@@ -94,20 +106,26 @@ fn chain_report(chain: &config::Chain) -> ChainReport {
                 (_, _, config::Tier::Primary) => "primary",
                 (_, _, config::Tier::Backup) => "backup",
             },
-            domains: backend.domains().iter().map(|(kind, name)| format!("{kind}:{name}")).collect(),
+            domains: survey.domains,
+            derived: survey.derived,
         })
         .collect();
+    let DomainStatus { independent, effective, findings, mends, contradictions, .. } = survey.domains;
     ChainReport {
-        name: chain.name.clone(),
+        name: survey.name,
         chain_id: chain.chain_id,
         backends,
-        independent: diversity.independent,
-        findings: diversity.findings,
-        mends: diversity.mends,
+        independent,
+        effective,
+        findings,
+        mends,
+        contradictions,
+        effective_in_words,
     }
 }
 
-fn probe(config: &Config, quiet: bool) -> Result<Vec<Examination>, String> {
+/// Asks every backend; what was seen of their failure domains on the way, and what they said.
+fn probe(config: &Config, quiet: bool) -> Result<(Vec<ChainSurvey>, Vec<Examination>), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -126,7 +144,7 @@ fn probe(config: &Config, quiet: bool) -> Result<Vec<Examination>, String> {
                 bar.inc(1);
             })
             .await;
-        Ok(found)
+        Ok((gateway.survey(), found))
     });
     bar.finish_and_clear();
     runtime.shutdown_background();
@@ -141,13 +159,21 @@ fn print(report: &Report) {
         style::say(format!(
             "  {} backends, effectively {} independent",
             chain.backends.len(),
-            styled(colour, chain.independent)
+            styled(colour, &chain.effective_in_words)
         ));
         for finding in &chain.findings {
             style::say(format!("  {} {finding}", styled(DOUBTFUL, "!")));
         }
         for mend in &chain.mends {
             style::say(format!("    {mend}"));
+        }
+        for backend in &chain.backends {
+            for DerivedStatus { label, from } in &backend.derived {
+                style::say(format!("  {} lies in {label}, by its {from}", backend.name));
+            }
+        }
+        for contradiction in &chain.contradictions {
+            style::say(format!("  {} {contradiction}", styled(DOUBTFUL, "!")));
         }
         for probe in report.probes.iter().flatten().filter(|probe| probe.chain == chain.name && !probe.fit) {
             let mend = probe.mend.unwrap_or_default();

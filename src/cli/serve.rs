@@ -175,7 +175,7 @@ fn domains(chain: &ChainStatus) -> String {
         "{}: {} backends, effectively {} independent",
         chain.name,
         chain.backends.len(),
-        styled(style, independent)
+        styled(style, chain.domains.effective_in_words())
     );
     match chain.domains.findings.is_empty() {
         true => counted,

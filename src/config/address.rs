@@ -87,26 +87,44 @@ impl FromStr for Listen {
 }
 
 /// A block of addresses.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
 impl Network {
+    /// The block of this prefix length around an address; `None` where the address has fewer bits.
+    pub(super) fn around(ip: IpAddr, prefix: u8) -> Option<Self> {
+        let address = match ip {
+            IpAddr::V4(ip) if prefix <= 32 => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(ip.to_bits() & mask))
+            }
+            IpAddr::V6(ip) if prefix <= 128 => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
+            }
+            _ => return None,
+        };
+        Some(Self { address, prefix })
+    }
+
+    /// Any address of it.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Bits that all of its addresses have in common.
+    pub(super) fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether an address lies in it; an IPv4 address mapped into IPv6 counts as itself.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(ip)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(ip)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == ip.to_bits() & mask
-            }
-            _ => false,
-        }
+        let ip = ip.to_canonical();
+        self.address.is_ipv4() == ip.is_ipv4()
+            && Self::around(ip, self.prefix) == Self::around(self.address, self.prefix)
     }
 }
 

@@ -92,6 +92,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a file with the addresses that a cloud or CDN publishes; backends are labelled after them.
+    pub fn address_ranges(mut self, file: impl Into<String>) -> Self {
+        let mut all = match self.file.routing.address_ranges.take() {
+            Some(OneOrMany::Many(all)) => all,
+            Some(OneOrMany::One(one)) => vec![one],
+            None => Vec::new(),
+        };
+        all.push(file.into());
+        self.file.routing.address_ranges = Some(OneOrMany::Many(all));
+        self
+    }
+
     /// Trusted authorities: `webpki`, `native` or a PEM file.
     pub fn roots(mut self, roots: impl Into<String>) -> Self {
         self.file.routing.roots = Some(roots.into());

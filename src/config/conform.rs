@@ -16,6 +16,8 @@ use super::variables::expand;
 const TEXT_MAX: usize = 4096;
 /// Nor is an array; the file's own size would allow a million of them.
 const ITEMS_MAX: usize = 1024;
+/// The path of a file that is longer is not shown.
+const FILE_SHOWN_MAX: usize = 200;
 
 /// The text the values came from: places and the words in which they were written.
 pub(super) struct Source<'t> {
@@ -78,6 +80,17 @@ impl<'t> Source<'t> {
             Some(text) if is_plain(text) => format!("\"{text}\""),
             _ => "the value".to_owned(),
         }
+    }
+
+    /// The path of a file for messages, as it was written or, where nothing was, as it is.
+    pub fn shown_file(&self, path: &str, file: &str) -> String {
+        let text = self.written.get(path).map_or(file, String::as_str);
+        let is_path = text.len() <= FILE_SHOWN_MAX
+            && !text.contains("://")
+            && !text.contains('@')
+            && !text.chars().any(char::is_control)
+            && !has_long_word(text);
+        if is_path { format!("\"{text}\"") } else { "the file".to_owned() }
     }
 
     /// Whether a variable runs into the host of an address, as in `https://host.example${KEY}`, where a

@@ -232,6 +232,12 @@ pub(super) struct RoutingFile {
     /// Largest answer taken from a backend. Default `"128MiB"`.
     #[schemars(example = &"128MiB")]
     pub max_answer: Option<SizeFile>,
+    /// Files with the addresses that clouds and CDNs publish: `ip-ranges.json` of AWS, `cloud.json` of Google,
+    /// `ips-v4` and `ips-v6` of Cloudflare, ServiceTags of Azure, those of Oracle and Fastly, or a text with one
+    /// network a line. A backend whose addresses lie in them is labelled with cloud, region and edge where the
+    /// file leaves that open. Default none.
+    #[schemars(example = ["ip-ranges.json", "ips-v4"])]
+    pub address_ranges: Option<OneOrMany>,
     /// Trusted certificate authorities: `webpki` (Mozilla's, built in; default), `native` (the
     /// operating system's) or the path of a PEM file.
     #[schemars(example = &"webpki")]

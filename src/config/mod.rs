@@ -6,12 +6,12 @@
 mod address;
 mod builder;
 mod conform;
-mod diversity;
 mod file;
 mod load;
 mod mistake;
 mod presets;
 mod quantity;
+mod ranges;
 mod resolve;
 mod schema;
 mod secret;
@@ -22,10 +22,10 @@ mod variables;
 
 pub use address::{AddressError, Listen, Network};
 pub use builder::{BackendBuilder, ChainBuilder, ConfigBuilder};
-pub use diversity::{Diversity, diversity};
 pub use load::FILE_BYTES_MAX;
 pub use mistake::{ConfigErrors, Mistake};
 pub use quantity::{QuantityError, RateLimit, parse_duration, parse_size};
+pub use ranges::{AddressRanges, NETWORKS_MAX, Place, RANGES_BYTES_MAX, RangesError};
 pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{

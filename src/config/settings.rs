@@ -10,6 +10,7 @@ use http::HeaderName;
 use super::address::{Listen, Network};
 use super::presets;
 use super::quantity::RateLimit;
+use super::ranges::AddressRanges;
 use super::secret::Secret;
 use super::url::BackendUrl;
 use crate::ethereum::chains::{ChainPreset, Finality};
@@ -288,6 +289,8 @@ pub struct Routing {
     pub budgets: Budgets,
     /// Independent backends that must agree on a read; 1 asks one.
     pub read_quorum: usize,
+    /// Whose the addresses of backends are, as far as lists of them were named.
+    pub address_ranges: AddressRanges,
     /// Largest answer taken from a backend, in bytes.
     pub max_answer: usize,
     /// Which certificate authorities are trusted.

@@ -12,8 +12,8 @@ use super::steering::{Call, Steering, Step, Told};
 use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodClass, MethodKind};
 use crate::policy::{
-    self, Attempted, BackendIndex, Class, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need,
-    Outcome, Plan, Repeat, Standing, Tier, Timestamp,
+    self, Attempted, BackendIndex, Class, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan,
+    Repeat, Standing, Tier, Timestamp,
 };
 
 /// A well backend is asked for its head this often, a down one that often: `gateway::watch`.
@@ -50,20 +50,7 @@ impl LabelMode {
             Self::Provider => kind == "provider",
             Self::None => false,
         };
-        backend.domains().iter().filter(|(kind, _)| told(kind)).fold(
-            DomainLabels::new(),
-            |labels, (kind, value)| {
-                let kind = match kind.as_str() {
-                    "provider" => DomainKind::Provider,
-                    "cloud" => DomainKind::Cloud,
-                    "region" => DomainKind::Region,
-                    "edge" => DomainKind::Edge,
-                    "client" => DomainKind::Client,
-                    other => DomainKind::Label(other.into()),
-                };
-                labels.with(kind, value)
-            },
-        )
+        DomainLabels::of(backend.domains().into_iter().filter(|(kind, _)| told(kind)))
     }
 }
 

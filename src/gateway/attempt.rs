@@ -136,6 +136,7 @@ async fn exchange(
     let answer = link.upstream.post(body, deadline, None, may_repeat).await;
     let (received, sent) = match &answer {
         Ok(answer) => {
+            chain.saw(backend, answer);
             (Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body }, true)
         }
         Err(error) => (Received::Failed(error.failure), error.sent != upstream::Sent::Nothing),

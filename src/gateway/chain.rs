@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use crate::config;
 use crate::ethereum::{Method, MethodKind};
 use crate::policy::{
-    BackendIndex, BackendSpec, Change, DomainKind, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier,
+    BackendIndex, BackendSpec, Change, DerivedLabel, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier,
     Timestamp,
 };
+use crate::upstream::Answer;
 
 use super::accepted::Accepted;
+use super::domains::{self, Seen};
 use super::filters::Filters;
 use super::grapevine::Grapevine;
 use super::link::Link;
@@ -37,6 +39,10 @@ pub(super) struct Chain {
     used_at_ms: AtomicU64,
     changes_told: AtomicU64,
     grapevine: Arc<Grapevine>,
+    /// An answer showed who is in front of a backend, and that was not known.
+    pub(super) evidence: tokio::sync::Notify,
+    /// What the fleet was told last of what its backends share.
+    derived: Mutex<Vec<Vec<DerivedLabel>>>,
 }
 
 /// The policy's state and the generator it draws from, behind one lock that is held for microseconds.
@@ -53,14 +59,7 @@ impl Chain {
         links: Vec<Link>,
         grapevine: Arc<Grapevine>,
     ) -> Self {
-        let mut fleet = Fleet::new(settings.backends.iter().map(spec).collect());
-        for (at, backend) in settings.backends.iter().enumerate() {
-            if backend.cordoned
-                && let Some(index) = fleet.index(at)
-            {
-                fleet.set_cordoned(index, true);
-            }
-        }
+        let fleet = domains::fleet(&settings, &config.routing.address_ranges);
         // Without entropy from the system any seed serves: nothing here guards a secret.
         let rng = SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(0));
         Self {
@@ -77,7 +76,47 @@ impl Chain {
             used_at_ms: AtomicU64::new(0),
             changes_told: AtomicU64::new(0),
             grapevine,
+            evidence: tokio::sync::Notify::new(),
+            derived: Mutex::default(),
         }
+    }
+
+    /// Takes up an answer's headers, where they may tell something new: a connection leads to the same place as
+    /// long as it lives.
+    pub(super) fn saw(&self, backend: BackendIndex, answer: &Answer) {
+        if !answer.reused && self.link(backend).look_at(&answer.headers) {
+            self.evidence.notify_one();
+        }
+    }
+
+    /// Tells the fleet what its backends turned out to share, where that has changed.
+    pub(super) fn derive_domains(&self) {
+        let seen: Vec<Seen> = self.links.iter().map(Link::seen).collect();
+        let derived = domains::derive(&self.settings.backends, &seen, &self.routing.address_ranges);
+        let mut known = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == derived {
+            return;
+        }
+        for (at, link) in self.links.iter().enumerate() {
+            for label in derived[at].iter().filter(|label| !known.get(at).is_some_and(|k| k.contains(label)))
+            {
+                let (chain, domain) = (&self.settings.name, format!("{}:{}", label.kind.name(), label.value));
+                tracing::debug!(%chain, backend = %link.name, %domain, from = label.from.name(), "derived");
+            }
+        }
+        let mut decider = self.decide();
+        decider.fleet.learn_labels(self.now(), &derived);
+        let written = decider.fleet.notes().written();
+        drop(decider);
+        *known = derived;
+        drop(known);
+        self.tell_changes(written);
+    }
+
+    /// Where what is written differs from what was seen.
+    pub(super) fn contradictions(&self) -> Vec<String> {
+        let derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        domains::contradictions(&self.settings.backends, &derived)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -198,18 +237,8 @@ impl Chain {
     }
 }
 
-fn spec(backend: &config::Backend) -> BackendSpec {
-    let labels = backend.domains().iter().fold(DomainLabels::new(), |labels, (kind, name)| {
-        let kind = match kind.as_str() {
-            "provider" => DomainKind::Provider,
-            "cloud" => DomainKind::Cloud,
-            "region" => DomainKind::Region,
-            "edge" => DomainKind::Edge,
-            "client" => DomainKind::Client,
-            other => DomainKind::Label(other.into()),
-        };
-        labels.with(kind, name)
-    });
+/// What the operator says of a backend, for the policy.
+pub(super) fn spec(backend: &config::Backend) -> BackendSpec {
     BackendSpec {
         name: Arc::from(backend.name.as_str()),
         tier: match backend.tier {
@@ -217,7 +246,7 @@ fn spec(backend: &config::Backend) -> BackendSpec {
             config::Tier::Backup => Tier::Backup,
         },
         private: backend.private,
-        labels,
+        labels: DomainLabels::of(backend.domains()),
         limit_per_s: backend.rate_limit.as_ref().map(config::RateLimit::per_second),
     }
 }

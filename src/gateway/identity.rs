@@ -157,6 +157,7 @@ pub(super) async fn probe(
     let answer = link.upstream.post(Bytes::from(body), deadline, None, upstream::Repeat::Safe).await;
     let received = match &answer {
         Ok(answer) => {
+            chain.saw(backend, answer);
             Received::Answer { status: answer.status, headers: &answer.headers, body: &answer.body }
         }
         Err(error) => Received::Failed(error.failure),

@@ -1,12 +1,17 @@
 //! One backend as the gateway holds it: its connections, and what was learned about talking to it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use tokio::time::Instant;
 
 use crate::policy::Identity;
 use crate::upstream::Upstream;
 
+use super::domains::Seen;
 use super::identity::Question;
+use super::marks::Marks;
 use super::mask::Mask;
 
 /// Items in one upstream batch. Gateways that take larger ones exist, but most stop at or above this.
@@ -28,6 +33,8 @@ pub(super) struct Link {
     batch_items_max: AtomicUsize,
     /// Block number last seen in an answer; 0 before the first.
     head: AtomicU64,
+    /// Who names himself in front of it.
+    marks: Mutex<Marks>,
 }
 
 impl Link {
@@ -41,7 +48,22 @@ impl Link {
             identity: AtomicU8::new(Identity::Unknown as u8),
             batch_items_max: AtomicUsize::new(BATCH_ITEMS_MAX),
             head: AtomicU64::new(0),
+            marks: Mutex::default(),
         }
+    }
+
+    /// Looks at the headers of an answer; whether they show something new of who is in front.
+    pub(super) fn look_at(&self, headers: &HeaderMap) -> bool {
+        self.marks().look(Instant::now(), headers)
+    }
+
+    /// What is known of where it lies.
+    pub(super) fn seen(&self) -> Seen {
+        Seen { addresses: self.upstream.addresses(), marks: self.marks().say() }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of what the fleet knows, readable without its lock.

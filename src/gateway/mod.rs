@@ -10,6 +10,7 @@ mod batch;
 mod call;
 mod carry;
 mod chain;
+mod domains;
 mod examine;
 mod explain;
 mod filters;
@@ -17,12 +18,14 @@ mod forward;
 mod grapevine;
 mod identity;
 mod link;
+mod marks;
 mod mask;
 mod memory;
 mod packet;
 #[cfg(test)]
 mod stand_in;
 mod status;
+mod survey;
 mod transaction;
 mod watch;
 
@@ -56,7 +59,10 @@ pub use examine::Examination;
 pub use explain::{CandidateStatus, DecisionStatus};
 pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
-pub use status::{BackendStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
+pub use status::{
+    BackendStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus, HealthStatus, Status,
+};
+pub use survey::{BackendSurvey, ChainSurvey, survey};
 
 /// Why a gateway cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -122,10 +128,12 @@ impl Gateway {
             // Public endpoints are small, and of the chains that come with the presets few are used.
             let eager = at == 0 || !chain.settings.is_public();
             let watched = watch::watch(chain.clone(), eager);
+            let derived = domains::keep(chain.clone(), dns.moves());
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
                     () = watched => {}
+                    () = derived => {}
                     () = ended.cancelled() => {}
                 }
             });

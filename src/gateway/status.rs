@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config;
 use crate::ethereum::MethodClass;
-use crate::policy::{Backend, BackendIndex, Change, Identity, Note, Standing, Tier, Timestamp};
+use crate::policy::{
+    Backend, BackendIndex, Change, DomainKind, DomainLabels, Fleet, Identity, LabelSource, Note, Standing,
+    Tier, Timestamp,
+};
 
 use super::chain::Chain;
 
@@ -63,12 +65,28 @@ pub struct ChangeStatus {
 pub struct DomainStatus {
     /// The most backends of which no two share anything that fails as one.
     pub independent: usize,
+    /// The effective number of independent backends, with what was learned of failing together: see
+    /// [`Diversity`](crate::policy::Diversity).
+    pub effective: f64,
     /// Domains that fail as a whole at this moment.
     pub failing: Vec<String>,
     /// What is wrong with it, one sentence each; empty where no single domain takes everything down.
     pub findings: Vec<String>,
+    /// How to mend it, one sentence each.
+    pub mends: Vec<String>,
+    /// Where labels that are written differ from what addresses and headers say, one sentence each.
+    pub contradictions: Vec<String>,
     /// Backends by domain, as `cloud:aws`.
     pub members: BTreeMap<String, Vec<String>>,
+}
+
+/// A label that nobody wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DerivedStatus {
+    /// As `cloud:aws`.
+    pub label: String,
+    /// How it is known: `address ranges`, `response headers` or `equal addresses`.
+    pub from: &'static str,
 }
 
 /// One backend.
@@ -78,8 +96,10 @@ pub struct BackendStatus {
     pub name: String,
     /// Scheme, host and port; never path, query or user.
     pub endpoint: String,
-    /// The failure domains it lies in, as `cloud:aws`.
+    /// The failure domains it lies in, as `cloud:aws`, those that are derived included.
     pub domains: Vec<String>,
+    /// Those of them that nobody wrote, and how they are known.
+    pub derived: Vec<DerivedStatus>,
     /// `primary` or `backup`.
     pub tier: &'static str,
     /// Takes transactions only.
@@ -130,7 +150,8 @@ impl ChainStatus {
                 BackendStatus {
                     name: link.name.to_string(),
                     endpoint: settings.url.to_string(),
-                    domains: domains(settings),
+                    domains: domains(&backend.spec().labels),
+                    derived: derived(&backend.spec().labels),
                     tier: match backend.spec().tier {
                         Tier::Primary => "primary",
                         Tier::Backup => "backup",
@@ -151,7 +172,7 @@ impl ChainStatus {
         let ready = fleet.iter().any(|(_, backend)| backend.is_usable(now));
         let name = |index: BackendIndex| chain.link(index).name.to_string();
         let favourite = fleet.favourite().map(|(index, _)| name(index));
-        let failing = fleet.suspicion().condemned_domains(now).into_iter().map(str::to_owned).collect();
+        let domains = DomainStatus::of(fleet, now);
         let changes = fleet
             .notes()
             .iter()
@@ -164,13 +185,14 @@ impl ChainStatus {
             })
             .collect();
         drop(decider);
+        let domains = DomainStatus { contradictions: chain.contradictions(), ..domains };
         Self {
             name: chain.settings.name.clone(),
             chain_id: chain.settings.chain_id,
             ready,
             head: backends.iter().filter(|b| b.state != "wrong chain").filter_map(|b| b.head).max(),
             favourite,
-            domains: DomainStatus::of(&chain.settings, failing),
+            domains,
             backends,
             changes,
         }
@@ -178,20 +200,42 @@ impl ChainStatus {
 }
 
 impl DomainStatus {
-    fn of(chain: &config::Chain, failing: Vec<String>) -> Self {
+    pub(super) fn of(fleet: &Fleet, now: Timestamp) -> Self {
         let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for backend in &chain.backends {
-            for domain in domains(backend) {
-                members.entry(domain).or_default().push(backend.name.clone());
+        for (_, backend) in fleet.iter() {
+            for domain in domains(&backend.spec().labels) {
+                members.entry(domain).or_default().push(backend.spec().name.to_string());
             }
         }
-        let diversity = config::diversity(chain);
-        Self { independent: diversity.independent, failing, findings: diversity.findings, members }
+        let diversity = fleet.diversity(now);
+        Self {
+            independent: diversity.independent,
+            effective: round(diversity.effective),
+            failing: fleet.suspicion().condemned_domains(now).into_iter().map(str::to_owned).collect(),
+            findings: diversity.findings,
+            mends: diversity.mends,
+            contradictions: Vec::new(),
+            members,
+        }
+    }
+
+    /// The effective number for people: a whole one without decimals.
+    pub fn effective_in_words(&self) -> String {
+        let tenths = (self.effective * 10.0).round() / 10.0;
+        tenths.to_string()
     }
 }
 
-fn domains(backend: &config::Backend) -> Vec<String> {
-    backend.domains().into_iter().map(|(kind, name)| format!("{kind}:{name}")).collect()
+pub(super) fn domains(labels: &DomainLabels) -> Vec<String> {
+    labels.iter().map(|(kind, name)| format!("{}:{name}", kind.name())).collect()
+}
+
+pub(super) fn derived(labels: &DomainLabels) -> Vec<DerivedStatus> {
+    let one = |(kind, name, from): (&DomainKind, &str, LabelSource)| DerivedStatus {
+        label: format!("{}:{name}", kind.name()),
+        from: from.name(),
+    };
+    labels.derived().map(one).collect()
 }
 
 fn state(now: Timestamp, backend: &Backend, condemned: bool) -> (&'static str, Option<String>) {

@@ -8,6 +8,8 @@ use super::admission::Standing;
 use super::backend::{Backend, BackendSpec, Identity, Lesson};
 use super::budget::{Budget, Shares};
 use super::decision::Decisions;
+use super::diversity::Diversity;
+use super::domain::{DerivedLabel, DomainLabels};
 use super::notes::{Change, Notes};
 use super::rate::Rate;
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
@@ -67,6 +69,10 @@ pub struct Fleet {
     pub(super) condemned: BackendSet,
 }
 
+fn overlaps(labels: &[&DomainLabels]) -> Vec<u32> {
+    labels.iter().flat_map(|a| labels.iter().map(|b| a.overlap(b))).collect()
+}
+
 impl Fleet {
     /// A fleet of cold backends, in the order of the configuration.
     ///
@@ -74,10 +80,11 @@ impl Fleet {
     /// With more than [`BACKENDS_MAX`] backends; the configuration refuses that.
     pub fn new(specs: Vec<BackendSpec>) -> Self {
         assert!(specs.len() <= BACKENDS_MAX, "at most {BACKENDS_MAX} backends per chain");
-        let overlaps = specs.iter().flat_map(|a| specs.iter().map(|b| a.labels.overlap(&b.labels))).collect();
+        let labels: Vec<&DomainLabels> = specs.iter().map(|spec| &spec.labels).collect();
+        let (overlaps, suspicion) = (overlaps(&labels), Suspicion::new(labels));
         Self {
             has_private: specs.iter().any(|spec| spec.private),
-            suspicion: Suspicion::new(specs.iter().map(|spec| &spec.labels)),
+            suspicion,
             backends: specs.into_iter().map(Backend::new).collect(),
             overlaps,
             favourites: Default::default(),
@@ -143,6 +150,25 @@ impl Fleet {
     /// The latest decisions, with their candidates and reasons.
     pub fn decisions(&self) -> &Decisions {
         &self.decisions
+    }
+
+    /// What the backends were found to share, in the order of the configuration, in place of what was found
+    /// before; see [`DomainLabels::learn`]. Failures that were seen before are held against the new domains too.
+    pub fn learn_labels(&mut self, now: Timestamp, derived: &[Vec<DerivedLabel>]) {
+        for (backend, derived) in self.backends.iter_mut().zip(derived) {
+            backend.spec.labels.learn(derived);
+        }
+        let labels: Vec<&DomainLabels> = self.backends.iter().map(|backend| &backend.spec.labels).collect();
+        self.overlaps = overlaps(&labels);
+        self.suspicion.relabel(&labels);
+        self.review_domains(now);
+    }
+
+    /// How far apart the backends really are, as far as labels and experience tell.
+    pub fn diversity(&self, now: Timestamp) -> Diversity {
+        let reading: Vec<_> = self.iter().filter(|(_, b)| !b.cordoned && !b.spec.private).collect();
+        let members: Vec<_> = reading.iter().map(|(_, b)| (&*b.spec.name, &b.spec.labels)).collect();
+        Diversity::of(&members, |a, b| self.suspicion.learned_share(now, reading[a].0, reading[b].0))
     }
 
     /// Takes a backend out of all use, or puts it back.
@@ -335,3 +361,6 @@ impl Fleet {
         self.condemned = condemned;
     }
 }
+
+#[cfg(test)]
+mod tests;

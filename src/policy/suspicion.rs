@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Timestamp;
-use super::domain::{DomainKind, DomainLabels};
+use super::domain::DomainLabels;
 use super::set::{BackendIndex, BackendSet};
 
 /// A hard failure says something of a domain for this long, unless the backend answers well meanwhile.
@@ -52,30 +52,18 @@ struct Member {
 impl Suspicion {
     /// No evidence yet.
     pub(super) fn new<'a>(labels: impl IntoIterator<Item = &'a DomainLabels>) -> Self {
-        let mut domains: Vec<Domain> = Vec::new();
-        let mut count = 0;
-        for (at, labels) in labels.into_iter().enumerate() {
-            count += 1;
-            for (kind, value) in labels.iter() {
-                // Node software fails with wrong answers, which is another matter.
-                if *kind == DomainKind::Client {
-                    continue;
-                }
-                let name = format!("{}:{value}", kind.name());
-                let index = BackendIndex::at(at);
-                match domains.iter_mut().find(|domain| *domain.name == *name) {
-                    Some(domain) => domain.members.insert(index),
-                    None => {
-                        let mut members = BackendSet::default();
-                        members.insert(index);
-                        domains.push(Domain { name: name.into(), members });
-                    }
-                }
-            }
+        let labels: Vec<&DomainLabels> = labels.into_iter().collect();
+        let count = labels.len();
+        Self {
+            members: vec![Member::default(); count],
+            domains: shared_domains(&labels),
+            learned: Learned::new(count),
         }
-        domains.retain(|domain| domain.members.len() > 1);
-        domains.sort_by_key(|domain| domain.members.len());
-        Self { members: vec![Member::default(); count], domains, learned: Learned::new(count) }
+    }
+
+    /// The same backends turn out to share other things. What was seen of each of them stays.
+    pub(super) fn relabel(&mut self, labels: &[&DomainLabels]) {
+        self.domains = shared_domains(labels);
     }
 
     /// A backend answered well.
@@ -179,6 +167,33 @@ impl Suspicion {
     pub(super) fn learned_overlap(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> u32 {
         if self.learned.neighbours(now, a).contains(b) { LEARNED_WEIGHT } else { 0 }
     }
+
+    /// Of the failures that befell either of two, the share that befell both, 0 to 1, as far as was seen.
+    pub(super) fn learned_share(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> f64 {
+        self.learned.share(now, a, b)
+    }
+}
+
+/// The labelled domains with more than one member, the smallest first.
+fn shared_domains(labels: &[&DomainLabels]) -> Vec<Domain> {
+    let mut domains: Vec<Domain> = Vec::new();
+    for (at, labels) in labels.iter().enumerate() {
+        for (kind, value) in labels.iter().filter(|(kind, _)| kind.fails_as_one()) {
+            let name = format!("{}:{value}", kind.name());
+            let index = BackendIndex::at(at);
+            match domains.iter_mut().find(|domain| *domain.name == *name) {
+                Some(domain) => domain.members.insert(index),
+                None => {
+                    let mut members = BackendSet::default();
+                    members.insert(index);
+                    domains.push(Domain { name: name.into(), members });
+                }
+            }
+        }
+    }
+    domains.retain(|domain| domain.members.len() > 1);
+    domains.sort_by_key(|domain| domain.members.len());
+    domains
 }
 
 /// How often each two backends began to fail together, and how often each began to fail at all. Old events
@@ -207,6 +222,15 @@ impl Learned {
         }
     }
 
+    fn share(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> f64 {
+        let kept = f64::from(fading(now.since(self.at)));
+        let joint = f64::from(self.joint[a.get() * self.count + b.get()]) * kept;
+        let either = f64::from(self.alone[a.get()] + self.alone[b.get()]) * kept - joint;
+        // One more event, not joint, stands for those that were not seen yet: one accident is no rule. One that
+        // fails twice within another's single failure makes two joint events of it, hence `max`.
+        (joint / (either.max(joint) + 1.0)).clamp(0.0, 1.0)
+    }
+
     fn neighbours(&self, now: Timestamp, backend: BackendIndex) -> BackendSet {
         let kept = f64::from(fading(now.since(self.at)));
         let mut neighbours = BackendSet::default();
@@ -227,6 +251,7 @@ fn fading(age: Duration) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::domain::DomainKind;
     use super::*;
 
     fn at(ms: u64) -> Timestamp {
@@ -314,6 +339,27 @@ mod tests {
             suspicion.answered(at(event * 10_000 + 1_000), backend((event % 2) as usize));
         }
         assert_eq!(suspicion.learned_overlap(at(200_000), backend(0), backend(1)), 0);
+    }
+
+    #[test]
+    fn h3_the_learned_share_grows_with_joint_failures_and_falls_with_others() {
+        let none = DomainLabels::new();
+        let mut suspicion = Suspicion::new([&none, &none, &none]);
+        let share = |suspicion: &Suspicion, now| suspicion.learned_share(at(now), backend(0), backend(1));
+        assert_eq!(share(&suspicion, 0), 0.0);
+        let mut shares = Vec::new();
+        for event in 0..4u64 {
+            suspicion.failed(at(event * 60_000), backend(0));
+            suspicion.failed(at(event * 60_000 + 100), backend(1));
+            suspicion.answered(at(event * 60_000 + 30_000), backend(0));
+            suspicion.answered(at(event * 60_000 + 30_000), backend(1));
+            shares.push(share(&suspicion, event * 60_000 + 30_000));
+        }
+        assert!(shares.is_sorted_by(|a, b| a < b) && shares[3] < 1.0, "{shares:?}");
+        assert!((shares[2] - 0.75).abs() < 0.01, "3 joint of 3, and one that was not seen: {shares:?}");
+        suspicion.failed(at(400_000), backend(0));
+        assert!(share(&suspicion, 400_000) < shares[3]);
+        assert_eq!(suspicion.learned_share(at(400_000), backend(0), backend(2)), 0.0);
     }
 
     #[test]

@@ -19,12 +19,12 @@ pub(super) async fn index(State(shared): State<Shared>) -> Html<String> {
         .map(|chain| {
             let usable = chain.backends.iter().filter(|backend| backend.state == "ok").count();
             format!(
-                "<tr><td><code>/{}</code></td><td>{}</td><td>{} of {}</td><td>{} independent</td></tr>",
+                "<tr><td><code>/{}</code></td><td>{}</td><td>{} of {}</td><td>effectively {} independent</td></tr>",
                 escape(&chain.name),
                 chain.chain_id,
                 usable,
                 chain.backends.len(),
-                chain.domains.independent,
+                chain.domains.effective_in_words(),
             )
         })
         .collect();

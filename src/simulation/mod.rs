@@ -30,7 +30,7 @@
 //! let (simulation, config) = Simulation::start(&Settings::default(), None)?;
 //! let gateway = Gateway::new(&config)?;
 //! simulation.backends()[0].set(Some(Fault::Hang));
-//! let head = gateway.call(None, "eth_blockNumber", ()).await;
+//! let head = gateway.call::<String>(None, "eth_blockNumber", ()).await;
 //! assert!(head.is_ok());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;

@@ -61,6 +61,11 @@ impl Dialer {
         Self { url, tls, name, limit }
     }
 
+    /// The addresses that connections go to, in ascending order; empty before the first look-up.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.name.known()
+    }
+
     /// Makes a connection.
     pub async fn dial(&self, alpn: Alpn) -> Result<Dialed, Failure> {
         let addresses = self.name.addresses(self.limit).await?;

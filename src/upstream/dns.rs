@@ -77,6 +77,7 @@ impl Resolve for SystemResolver {
 pub struct Dns {
     resolver: Arc<dyn Resolve>,
     names: Mutex<HashMap<Box<str>, Weak<Name>>>,
+    moves: watch::Sender<u64>,
 }
 
 impl Dns {
@@ -87,7 +88,12 @@ impl Dns {
 
     /// With another resolver.
     pub fn with(resolver: impl Resolve) -> Self {
-        Self { resolver: Arc::new(resolver), names: Mutex::default() }
+        Self { resolver: Arc::new(resolver), names: Mutex::default(), moves: watch::Sender::default() }
+    }
+
+    /// How often any name came to other addresses than it had before, to be waited for.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.moves.subscribe()
     }
 
     /// A name to hold as long as it is used. Nothing is looked up yet.
@@ -102,6 +108,7 @@ impl Dns {
             literal: host.parse().ok(),
             resolver: Arc::clone(&self.resolver),
             known: watch::Sender::default(),
+            moves: self.moves.clone(),
             wake: Arc::default(),
             uses: Mutex::default(),
         });
@@ -122,6 +129,7 @@ pub(super) struct Name {
     literal: Option<IpAddr>,
     resolver: Arc<dyn Resolve>,
     known: watch::Sender<Known>,
+    moves: watch::Sender<u64>,
     wake: Arc<Notify>,
     uses: Mutex<Uses>,
 }
@@ -193,6 +201,16 @@ impl Name {
         known.last_good(now).map(|addresses| self.ordered(addresses, now)).ok_or(Failure::Dns)
     }
 
+    /// The latest addresses in ascending order, without a look-up; empty where none is known yet.
+    pub(super) fn known(&self) -> Vec<IpAddr> {
+        let mut addresses = match self.literal {
+            Some(literal) => vec![literal],
+            None => self.known.borrow().addresses.clone(),
+        };
+        addresses.sort_unstable();
+        addresses
+    }
+
     /// This address did not connect: the others come first for a while, and the name is asked again.
     pub(super) fn demote(&self, address: IpAddr) {
         if self.literal.is_some() {
@@ -237,7 +255,7 @@ impl Name {
 
     fn learn(&self, answer: io::Result<Vec<IpAddr>>) -> u32 {
         let now = Instant::now();
-        let mut failures = 0;
+        let (before, mut failures) = (self.known(), 0);
         self.known.send_modify(|known| {
             known.rounds += 1;
             let mut addresses: Vec<IpAddr> = Vec::new();
@@ -256,6 +274,10 @@ impl Name {
             }
             failures = known.failures;
         });
+        // The order changes with every answer of a resolver that spreads load.
+        if self.known() != before {
+            self.moves.send_modify(|moves| *moves += 1);
+        }
         failures
     }
 }

@@ -20,6 +20,7 @@ mod tls;
 mod wire;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,7 @@ pub(crate) use request::percent_decoded;
 pub struct Upstream {
     url: BackendUrl,
     head: Head,
+    dialer: Arc<Dialer>,
     pool: Arc<Pool>,
     max_answer: usize,
     _tasks: DropGuard,
@@ -72,8 +74,8 @@ impl Upstream {
         let token = CancellationToken::new();
         let head = Head::new(&url, &settings.headers);
         let dialer = Arc::new(Dialer::new(url.clone(), tls, &dns, settings.connect_timeout));
-        let pool = Pool::new(limits, dialer, token.clone());
-        Self { url, head, pool, max_answer: settings.max_answer, _tasks: token.drop_guard() }
+        let pool = Pool::new(limits, dialer.clone(), token.clone());
+        Self { url, head, dialer, pool, max_answer: settings.max_answer, _tasks: token.drop_guard() }
     }
 
     /// Posts a JSON body and reads the whole answer, until `deadline` at the latest. `trace` adds headers
@@ -112,6 +114,11 @@ impl Upstream {
     /// How its connections stand.
     pub fn stats(&self) -> Stats {
         self.pool.stats()
+    }
+
+    /// The IP addresses of its host as last looked up, in ascending order; none before the first request.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.dialer.addresses()
     }
 
     /// Its address; shows no secret.

@@ -192,6 +192,82 @@ async fn o6_a_probe_finds_wrong_chains_dead_retired_and_locked_backends_and_show
     }
 }
 
+/// H3: nobody wrote what they share.
+#[tokio::test]
+async fn o6_check_tells_what_addresses_and_headers_say_and_where_that_differs_from_what_is_written() {
+    let table = json!({ "eth_chainId": "0x7a69", "eth_blockNumber": "0x10" });
+    let fronts = [Front::table(table.clone()).await, Front::table(table).await];
+    for front in &fronts {
+        front.set(Fault::Header("x-azure-ref", "20261124T160000Z-r1")).await;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let ranges = r#"{"prefixes": [{"ip_prefix": "127.0.0.0/8", "region": "us-east-1", "service": "EC2"}], "ipv6_prefixes": []}"#;
+    std::fs::write(folder.path().join("ip-ranges.json"), ranges).expect("it is written");
+    let backends: String = fronts
+        .iter()
+        .zip(["one", "two"])
+        .map(|(front, name)| {
+            format!(
+                "[[chains.lab.backends]]\nname = \"{name}\"\nurl = \"{}\"\nprovider = \"{name}\"\n",
+                front.url()
+            )
+        })
+        .collect();
+    let toml = format!(
+        "[chains.lab]\nchain_id = 31337\n{backends}cloud = \"gcp\"\n[routing]\naddress_ranges = \"ip-ranges.json\"\n"
+    );
+    std::fs::write(folder.path().join("o.toml"), toml).expect("it is written");
+    let run = |arguments: &'static [&'static str]| {
+        let folder = folder.path().to_owned();
+        tokio::task::spawn_blocking(move || {
+            outrigger(&folder, &[&["check", "--config", "o.toml"], arguments].concat(), &[])
+        })
+    };
+    let report = async |arguments| -> Value {
+        let output = run(arguments).await.expect("it runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output).0))
+    };
+    let label = |label: &str, from: &str| json!({ "label": label, "from": from });
+    // Addresses in URLs need no look-up.
+    let unasked = report(&["--json"]).await["chains"][0].take();
+    assert_eq!(
+        unasked["backends"][0]["derived"],
+        json!([label("cloud:aws", "address ranges"), label("region:aws/us-east-1", "address ranges")])
+    );
+    assert_eq!(unasked["backends"][1]["derived"], json!([]), "what is written counts");
+    assert_eq!(
+        unasked["contradictions"],
+        json!([
+            "two: cloud = gcp is written, and address ranges say aws; what is written counts: correct it if it is wrong"
+        ])
+    );
+    assert_eq!((&unasked["independent"], &unasked["effective"]), (&json!(2), &json!(2.0)));
+    let asked = report(&["--json", "--probe"]).await["chains"][0].take();
+    for backend in [0, 1] {
+        let derived = asked["backends"][backend]["derived"].as_array().expect("labels").clone();
+        assert!(derived.contains(&label("edge:azure-front-door", "response headers")), "{asked}");
+    }
+    assert_eq!(asked["findings"], json!(["your 2 backends are 1 edge (azure-front-door)"]));
+    assert_eq!((&asked["independent"], &asked["effective"]), (&json!(1), &json!(1.0)));
+    let (text, code) = said(&run(&["--probe"]).await.expect("it runs"));
+    assert_eq!(code, 0, "{text}");
+    for expected in [
+        "one lies in region:aws/us-east-1, by its address ranges",
+        "two lies in edge:azure-front-door, by its response headers",
+        "two: cloud = gcp is written, and address ranges say aws",
+        "2 backends, effectively 1 independent",
+    ] {
+        assert!(text.contains(expected), "`{expected}` is missing in:\n{text}");
+    }
+    std::fs::write(folder.path().join("ip-ranges.json"), &ranges[..40]).expect("it is written");
+    let (text, code) = said(&run(&[]).await.expect("it runs"));
+    assert_eq!(code, 2, "{text}");
+    assert!(
+        text.contains("o.toml:13:18: routing.address_ranges: \"ip-ranges.json\" is not whole JSON (line 1, column 40); download it again"),
+        "{text}"
+    );
+}
+
 #[test]
 fn exit_codes_tell_wrong_usage_from_failure() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -4,6 +4,7 @@
 //! that the proxy itself asks (`eth_chainId`, `eth_blockNumber`) are not the ones that are counted.
 
 mod batches;
+mod domains;
 mod failover;
 mod fleet;
 mod limits;

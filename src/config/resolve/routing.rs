@@ -1,9 +1,11 @@
 //! `[routing]`, `[transactions]` and `[cache]`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Resolver;
-use crate::config::file::{CacheFile, RoutingFile, TransactionsFile, WhenUnreachableFile};
+use crate::config::file::{CacheFile, OneOrMany, RoutingFile, TransactionsFile, WhenUnreachableFile};
+use crate::config::ranges::{self, AddressRanges};
 use crate::config::secret::Secret;
 use crate::config::settings::{Budgets, Cache, Roots, Routing, SharedStore, Transactions, WhenUnreachable};
 use crate::config::url::BackendUrl;
@@ -71,6 +73,7 @@ impl Resolver<'_> {
                 calm: file.budgets.calm.unwrap_or(BUDGET_CALM),
                 fault: file.budgets.fault.unwrap_or(BUDGET_FAULT),
             },
+            address_ranges: self.address_ranges(file.address_ranges.as_ref()),
             read_quorum: file.read_quorum.unwrap_or(1) as usize,
             max_answer: self.size(
                 "routing.max_answer",
@@ -103,6 +106,28 @@ impl Resolver<'_> {
             );
         }
         routing
+    }
+
+    /// Reads the lists at once: what is wrong with one is told like any other mistake of the configuration, and
+    /// before anything is served with it.
+    fn address_ranges(&mut self, files: Option<&OneOrMany>) -> AddressRanges {
+        let key = "routing.address_ranges";
+        let files: Vec<(String, &String)> = match files {
+            None => Vec::new(),
+            Some(OneOrMany::One(file)) => vec![(key.to_owned(), file)],
+            Some(OneOrMany::Many(files)) => {
+                files.iter().enumerate().map(|(i, file)| (format!("{key}[{i}]"), file)).collect()
+            }
+        };
+        let mut reader = ranges::Reader::default();
+        for (path, file) in files {
+            if let Err(error) = reader.file(Path::new(file)) {
+                let error = error.to_string();
+                let (problem, mend) = error.split_once(": ").unwrap_or((&error, "correct it"));
+                self.fault(&path, format!("{} {problem}", self.source.shown_file(&path, file)), mend);
+            }
+        }
+        reader.done()
     }
 
     pub(super) fn transactions(&mut self, file: &TransactionsFile) -> Transactions {

@@ -1,6 +1,5 @@
 //! Files as people write them, and what they are told.
 
-mod distances;
 mod mistakes;
 mod secrets;
 mod sound;

@@ -94,6 +94,26 @@ async fn a_moved_name_is_followed_behind_the_scenes() {
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_that_moved_is_told_and_one_that_only_shuffles_or_fails_is_not() {
+    let resolver = scripted(Says::Addresses(vec!["10.0.0.2", "10.0.0.1"]));
+    let (name, moves) = (resolver.dns.name("a.test"), resolver.dns.moves());
+    let told =
+        |name: &Arc<Name>| (*moves.borrow(), name.known().iter().map(IpAddr::to_string).collect::<Vec<_>>());
+    assert_eq!(told(&name), (0, vec![]), "nothing is looked up before it is wanted");
+    known(&name).await.unwrap();
+    let both = vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()];
+    assert_eq!(told(&name), (1, both.clone()));
+    for says in [Says::Addresses(vec!["10.0.0.1", "10.0.0.2"]), Says::Failure] {
+        resolver.now_says(says);
+        sleep(3 * REFRESH_AFTER).await;
+        assert_eq!(told(&name), (1, both.clone()));
+    }
+    resolver.now_says(Says::Addresses(vec!["10.0.0.3"]));
+    sleep(3 * REFRESH_AFTER).await;
+    assert_eq!(told(&name), (2, vec!["10.0.0.3".to_owned()]));
+}
+
 /// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {

@@ -320,6 +320,11 @@ async fn serve(shared: &Shared, id: usize, stream: TcpStream) -> std::io::Result
                     return hang(client).await;
                 }
                 response.body = calls.spoil(response.body, &faults);
+                for fault in &faults {
+                    if let Fault::Header(name, value) = fault {
+                        response.headers.push(((*name).to_owned(), (*value).to_owned()));
+                    }
+                }
                 if faults.contains(&Fault::Gzip) {
                     response.body = answer::gzip(&response.body);
                     response.headers.push(("content-encoding".to_owned(), "gzip".to_owned()));

@@ -43,6 +43,8 @@ pub enum Fault {
     ChainId(u64),
     /// Every result is a hex string of that many bytes.
     BigResult(usize),
+    /// Every answer carries this header too, as an edge in front adds it.
+    Header(&'static str, &'static str),
 
     // --- the answer is right, its delivery is not
     /// The answer comes that much later.
