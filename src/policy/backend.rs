@@ -150,11 +150,13 @@ impl Experience {
 
     /// Whether calls are under way that have been silent for far too long.
     pub fn is_silent(&self, now: Timestamp) -> bool {
+        if self.in_flight == 0 {
+            return false;
+        }
         // Where too little is known, the average would only repeat how long it has been silent before.
         let usual = self.quantile(0.99).unwrap_or(SILENT_MIN / SILENT_FACTOR);
-        let waits_in_vain =
-            self.in_flight > 0 && now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN);
-        waits_in_vain || (self.in_flight > 0 && self.overdue_in_a_row >= OVERDUE_MAX)
+        let waits_in_vain = now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN);
+        waits_in_vain || self.overdue_in_a_row >= OVERDUE_MAX
     }
 
     /// Whether its answers say that it fails.

@@ -175,7 +175,7 @@ impl Capacity {
     fn learned_per_s(&self, now: Timestamp) -> Option<f64> {
         let learned = self.learned.filter(|learned| now.since(learned.refused_at) < LEARNED_FOR)?;
         let age_s = now.since(learned.since).as_secs_f64();
-        let growth = 1.0 + INCREASE_PER_S * age_s + (age_s / CONVEX_AFTER.as_secs_f64()).powi(3);
+        let growth = 1.0 + INCREASE_PER_S * age_s + cubed(age_s / CONVEX_AFTER.as_secs_f64());
         // What has not been tried is not believed: an idle backend's limit stays what it was.
         let tried = learned.per_s.max(GROWTH_MAX * self.answering.per_s(now));
         Some((learned.per_s * growth).min(tried))
@@ -199,6 +199,10 @@ impl Capacity {
         let rate = self.limit_per_s(now).map_or(0.0, |limit| self.sending_per_s(now) / limit);
         rate.max(f64::from(in_flight) / self.in_flight_max)
     }
+}
+
+fn cubed(x: f64) -> f64 {
+    x * x * x
 }
 
 /// A limit that refusals taught.

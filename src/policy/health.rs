@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use super::decay::{exp2_of_negative, faded, halved};
 
 /// Half of the evidence on errors is forgotten in this time: long enough to remember an outage's
 /// start, short enough to readmit within a minute.
@@ -37,7 +38,9 @@ const RECALLED_LATENCY_MAX_MS: f64 = 120_000.0;
 /// With this weight in the average.
 const FAILURE_WEIGHT: f64 = 0.2;
 /// What is assumed of a backend that has not been measured: neither good nor bad.
-const UNKNOWN_LATENCY: Duration = Duration::from_millis(150);
+const UNKNOWN_LATENCY_NS: f64 = 150e6;
+/// What was measured is unknown again after some of these.
+const UNKNOWN_AGAIN_TAU: Duration = Duration::from_secs(60);
 
 /// Recent experience with one (backend, method class).
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,21 +104,25 @@ impl Health {
 
     /// The share of attempts that fail, 0 to 1, as far as is known.
     pub fn error_rate(&self, now: Timestamp) -> f64 {
-        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        let kept = halved(now, self.at, ERROR_HALF_LIFE);
         let failures = self.failures * kept + PRIOR_FAILURES;
         failures / (failures + self.successes * kept + PRIOR_SUCCESSES)
     }
 
     /// Expected latency of an attempt.
     pub fn latency(&self, now: Timestamp) -> Duration {
+        Duration::from_nanos(self.latency_ns(now) as u64)
+    }
+
+    /// The same as a number: a decision compares many of them.
+    pub(super) fn latency_ns(&self, now: Timestamp) -> f64 {
         if !self.measured {
-            return UNKNOWN_LATENCY;
+            return UNKNOWN_LATENCY_NS;
         }
         // What was measured long ago drifts back to unknown, so that a backend which nobody asks is
         // neither written off nor preferred for ever.
-        let unknown = UNKNOWN_LATENCY.as_nanos() as f64;
-        let kept = (-now.since(self.at).as_secs_f64() / (6.0 * LATENCY_TAU.as_secs_f64())).exp();
-        Duration::from_nanos((self.latency_ns * kept + unknown * (1.0 - kept)) as u64)
+        let kept = faded(now, self.at, UNKNOWN_AGAIN_TAU);
+        self.latency_ns * kept + UNKNOWN_LATENCY_NS * (1.0 - kept)
     }
 
     /// Failures in a row, up to now.
@@ -135,7 +142,7 @@ impl Health {
 
     /// What is worth knowing after a restart; `None` where nothing was measured.
     pub fn remember(&self, now: Timestamp) -> Option<Remembered> {
-        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        let kept = halved(now, self.at, ERROR_HALF_LIFE);
         self.measured.then(|| Remembered {
             failures: self.failures * kept,
             successes: self.successes * kept,
@@ -151,7 +158,7 @@ impl Health {
         if self.measured || !sane(failures, EVIDENCE_MAX) || !sane(successes, EVIDENCE_MAX) {
             return;
         }
-        let kept = fading(age, ERROR_HALF_LIFE);
+        let kept = exp2_of_negative(age.as_secs_f64() / ERROR_HALF_LIFE.as_secs_f64());
         (self.failures, self.successes) = (failures * kept, successes * kept);
         if sane(latency_ms, RECALLED_LATENCY_MAX_MS) {
             self.observe_latency(now, Duration::from_secs_f64(latency_ms / 1e3));
@@ -160,11 +167,11 @@ impl Health {
     }
 
     fn fade(&mut self, now: Timestamp) {
-        let kept = fading(now.since(self.at), ERROR_HALF_LIFE);
+        let kept = halved(now, self.at, ERROR_HALF_LIFE);
         let kept = kept * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
         self.failures *= kept;
         self.successes *= kept;
-        self.alarm *= fading(now.since(self.at), ERROR_HALF_LIFE);
+        self.alarm *= halved(now, self.at, ERROR_HALF_LIFE);
     }
 
     /// A long round trip, at a weight: a chance failure among thousands of good answers must not read as a
@@ -185,7 +192,7 @@ impl Health {
             self.latency_ns = took_ns;
         } else {
             // At least a little weight, or a burst of calls within one instant would change nothing.
-            let kept = (-now.since(self.at).as_secs_f64() / LATENCY_TAU.as_secs_f64()).exp().min(0.95);
+            let kept = faded(now, self.at, LATENCY_TAU).min(0.95);
             self.latency_ns = self.latency_ns * kept + took_ns * (1.0 - kept);
         }
         self.measured = true;
@@ -204,10 +211,6 @@ pub struct Remembered {
     pub latency_ms: f64,
     /// It had lost its place.
     pub out: bool,
-}
-
-fn fading(age: Duration, half_life: Duration) -> f64 {
-    (-age.as_secs_f64() / half_life.as_secs_f64()).exp2()
 }
 
 #[cfg(test)]

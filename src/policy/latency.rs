@@ -24,7 +24,15 @@ const WINDOW_SAMPLES: u32 = 500;
 pub struct Latencies {
     young: Window,
     old: Window,
+    /// What [`QUANTILES`] were when last looked up: decisions ask far more often than they change.
+    known: [Option<Duration>; QUANTILES.len()],
 }
+
+/// The shares that decisions are made by.
+const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
+/// They are looked up anew with each answer while there are few, and later with each so many.
+const FEW: u32 = 64;
+const LOOK_UP_EVERY: u32 = 8;
 
 #[derive(Clone, Debug)]
 struct Window {
@@ -49,6 +57,9 @@ impl Latencies {
         let count = &mut self.young.counts[bucket(took)];
         *count = count.saturating_add(1);
         self.young.samples += 1;
+        if self.samples() <= FEW || self.young.samples.is_multiple_of(LOOK_UP_EVERY) {
+            self.known = QUANTILES.map(|q| self.look_up(q));
+        }
     }
 
     /// Samples that the quantiles come from.
@@ -59,6 +70,13 @@ impl Latencies {
     /// The latency that a share `q` (0 to 1) of recent answers stayed within; `None` without any. It is the
     /// bucket's upper edge: never an underestimate.
     pub fn quantile(&self, q: f64) -> Option<Duration> {
+        match QUANTILES.iter().position(|known| *known == q) {
+            Some(at) => self.known[at],
+            None => self.look_up(q),
+        }
+    }
+
+    fn look_up(&self, q: f64) -> Option<Duration> {
         let samples = self.samples();
         if samples == 0 {
             return None;

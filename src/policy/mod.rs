@@ -8,6 +8,7 @@ mod backend;
 mod budget;
 mod capacity;
 pub mod classify;
+mod decay;
 mod decision;
 mod diversity;
 mod domain;

@@ -9,6 +9,7 @@ use crate::ethereum::MethodClass;
 
 use super::admission::Standing;
 use super::backend::{Backend, Identity, Tier};
+use super::decay::exp2_of_negative;
 use super::decision::{CANDIDATES_MAX, Candidate, Shortlist, Why};
 use super::fleet::{Fleet, Need};
 use super::notes::Change;
@@ -37,7 +38,7 @@ const RUMOURED_SHARE: f64 = 0.125;
 /// A favourite with room for less than this part of what comes is too small, unless that passes.
 const SHORT_BELOW: f64 = 0.8;
 /// A backend that fails a tenth of its calls gets a tenth of the part that it would get as a stand-in otherwise.
-const AVERSION: f64 = 23.0;
+const AVERSION: f64 = 33.0;
 /// A method that everybody says is missing is asked for again this long after somebody said so.
 const DENIED_BY_ALL_FOR: Duration = Duration::from_millis(750);
 
@@ -322,8 +323,8 @@ impl Fleet {
                 continue;
             }
             let health = backend.health(need.class);
-            let quickness = 1.0 / health.latency(now).as_secs_f64().max(1e-3);
-            let weight = quickness * (-health.error_rate(now) * AVERSION).exp();
+            let quickness = 1e9 / health.latency_ns(now).max(1e6);
+            let weight = quickness * exp2_of_negative(health.error_rate(now) * AVERSION);
             weights += weight;
             // Each is kept with its share of the weights so far: one pass draws fairly.
             if rng.random_bool((weight / weights).clamp(0.0, 1.0)) {
@@ -538,7 +539,7 @@ fn keeps_private(fleet: &Fleet, need: &Need, backend: &Backend) -> bool {
 fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
     const FAILURE_COST_NS: f64 = 1e9;
     let health = backend.health(class);
-    health.latency(now).as_nanos() as f64 + health.error_rate(now) * FAILURE_COST_NS
+    health.latency_ns(now) + health.error_rate(now) * FAILURE_COST_NS
 }
 
 /// The order of candidates; the smaller comes first, member by member.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Timestamp;
+use super::decay::faded;
 
 /// The average forgets in about this time.
 const TAU: Duration = Duration::from_secs(1);
@@ -23,6 +24,6 @@ impl Rate {
 
     /// Events a second, lately.
     pub(super) fn per_s(&self, now: Timestamp) -> f64 {
-        self.per_s * (-now.since(self.at).as_secs_f64() / TAU.as_secs_f64()).exp()
+        self.per_s * faded(now, self.at, TAU)
     }
 }

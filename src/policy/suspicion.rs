@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::Timestamp;
+use super::decay::exp2_of_negative;
 use super::domain::DomainLabels;
 use super::set::{BackendIndex, BackendSet};
 
@@ -246,7 +247,7 @@ impl Learned {
 }
 
 fn fading(age: Duration) -> f32 {
-    (-age.as_secs_f32() / LEARNED_HALF_LIFE.as_secs_f32()).exp2()
+    exp2_of_negative(age.as_secs_f64() / LEARNED_HALF_LIFE.as_secs_f64()) as f32
 }
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ impl Timestamp {
         Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
 
+    /// The same in seconds: a decision asks for it many times.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        self.nanos.saturating_sub(earlier.nanos) as f64 * 1e-9
+    }
+
     /// How long after the origin this is.
     pub fn since_origin(self) -> Duration {
         Duration::from_nanos(self.nanos)

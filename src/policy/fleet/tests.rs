@@ -37,6 +37,7 @@ fn fail(fleet: &mut Fleet, now: Timestamp, backend: usize) {
     let need = Need {
         class: MethodClass::State,
         method: Some("eth_call"),
+        urgency: Urgency::Read,
         submits: false,
         prefer: None,
         only: None,
