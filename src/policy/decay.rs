@@ -17,10 +17,12 @@ pub(super) fn faded(now: Timestamp, since: Timestamp, tau: Duration) -> f64 {
     exp2_of_negative(now.seconds_since(since) / (tau.as_secs_f64() * std::f64::consts::LN_2))
 }
 
+/// 1 / n!; the next term would be at most (ln 2)^9 / 9!.
+const TERMS: [f64; 9] =
+    [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0, 1.0 / 40320.0];
+
 /// 2 to the power of `-x`, for `x` of zero or more, to within three parts in ten million.
 pub(super) fn exp2_of_negative(x: f64) -> f64 {
-    /// The next one would be at most (ln 2)^9 / 9!.
-    const TERMS: u32 = 8;
     /// Past it nothing is left that anybody could count.
     const NOTHING_LEFT: f64 = 1000.0;
     if x <= 0.0 {
@@ -32,7 +34,7 @@ pub(super) fn exp2_of_negative(x: f64) -> f64 {
     let whole = x as u64;
     let part = (x - whole as f64) * std::f64::consts::LN_2;
     // exp(-part) for part below ln 2: Taylor's series, from its last term inwards.
-    let series = (1..=TERMS).rev().fold(1.0, |inner, n| 1.0 - part / f64::from(n) * inner);
+    let series = TERMS.iter().rev().fold(0.0, |inner, term| term - part * inner);
     // A power of two is nothing but an exponent.
     series * f64::from_bits((1023 - whole) << 52)
 }

@@ -64,6 +64,11 @@ impl BackendSet {
 
     /// Everyone in it, in the order of the configuration.
     pub fn iter(self) -> impl Iterator<Item = BackendIndex> {
-        (0..BACKENDS_MAX as u8).map(BackendIndex).filter(move |b| self.contains(*b))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let first = (left != 0).then(|| BackendIndex(left.trailing_zeros() as u8));
+            left &= left.wrapping_sub(1);
+            first
+        })
     }
 }

@@ -166,7 +166,7 @@ impl Suspicion {
 
     /// Points of overlap that experience adds to what the labels say.
     pub(super) fn learned_overlap(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> u32 {
-        if self.learned.neighbours(now, a).contains(b) { LEARNED_WEIGHT } else { 0 }
+        if self.learned.are_joined(now, a, b) { LEARNED_WEIGHT } else { 0 }
     }
 
     /// Of the failures that befell either of two, the share that befell both, 0 to 1, as far as was seen.
@@ -232,16 +232,23 @@ impl Learned {
         (joint / (either.max(joint) + 1.0)).clamp(0.0, 1.0)
     }
 
-    fn neighbours(&self, now: Timestamp, backend: BackendIndex) -> BackendSet {
-        let kept = f64::from(fading(now.since(self.at)));
-        let mut neighbours = BackendSet::default();
-        for other in 0..self.count {
-            let joint = f64::from(self.joint[backend.get() * self.count + other]) * kept;
-            let either = f64::from(self.alone[backend.get()].max(self.alone[other])) * kept;
-            if other != backend.get() && joint >= JOINED_AFTER && joint >= JOINED_SHARE * either {
-                neighbours.insert(BackendIndex::at(other));
-            }
+    fn are_joined(&self, now: Timestamp, a: BackendIndex, b: BackendIndex) -> bool {
+        let joint = f64::from(self.joint[a.get() * self.count + b.get()]);
+        // Fading only takes away: most pairs are told by one look.
+        if joint < JOINED_AFTER || a == b {
+            return false;
         }
+        let kept = f64::from(fading(now.since(self.at)));
+        let either = f64::from(self.alone[a.get()].max(self.alone[b.get()]));
+        joint * kept >= JOINED_AFTER && joint >= JOINED_SHARE * either
+    }
+
+    fn neighbours(&self, now: Timestamp, backend: BackendIndex) -> BackendSet {
+        let mut neighbours = BackendSet::default();
+        let others = (0..self.count).map(BackendIndex::at);
+        others
+            .filter(|other| self.are_joined(now, backend, *other))
+            .for_each(|other| neighbours.insert(other));
         neighbours
     }
 }
