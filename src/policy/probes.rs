@@ -317,3 +317,6 @@ impl Backend {
         self.lookout.is_away()
     }
 }
+
+#[cfg(test)]
+mod tests;

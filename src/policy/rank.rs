@@ -12,6 +12,7 @@ use super::backend::{Backend, Identity, Tier};
 use super::decision::{CANDIDATES_MAX, Candidate, Shortlist, Why};
 use super::fleet::{Fleet, Need};
 use super::notes::Change;
+use super::pace::Pace;
 use super::set::{BackendIndex, BackendSet};
 use super::{Class, Outcome, Timestamp};
 
@@ -127,6 +128,7 @@ impl Fleet {
             () if backend.is_cordoned() || !keeps_private(self, need, backend) => Class::ConnectionError,
             () if backend.identity() == Identity::WrongChain => Class::WrongChain,
             () if backend.lacks_method(now, need.method) => Class::MethodUnsupported,
+            () if backend.pace().is_some_and(Pace::is_exhausted) => Class::QuotaExhausted,
             () => backend.cooling(now).map_or(Class::ConnectionError, |cooling| cooling.class),
         };
         self.iter()
@@ -153,7 +155,8 @@ impl Fleet {
             && let Some(next) = self.ranked(now, need, tried, doubts).0[0].map(|best| best.backend)
         {
             tried.insert(next);
-            if self.backend(next).identity() != Identity::Confirmed {
+            let backend = self.backend(next);
+            if backend.identity() != Identity::Confirmed || backend.is_away() {
                 continue;
             }
             self.started(now, next, need.class);
@@ -174,6 +177,7 @@ impl Fleet {
                 && self.may_serve(now, need, backend)
                 && backend.identity() == Identity::Confirmed
                 && backend.cooling(now).is_none()
+                && backend.lookout.may_seek(now, true)
                 && matches!(
                     backend.experience(need.class).standing(now),
                     Standing::Shadowed | Standing::Returning { .. }
@@ -181,7 +185,11 @@ impl Fleet {
         });
         let index = wanting?.0;
         let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
-        (admission.wants_copy(now)).then_some(index)
+        let wants = admission.wants_copy(now);
+        if wants {
+            self.backends[index.get()].lookout.sought(now);
+        }
+        wants.then_some(index)
     }
 
     /// Everybody who only serves when nobody better is left.
@@ -194,7 +202,7 @@ impl Fleet {
                 Standing::Returning { share } => (true, share),
                 Standing::Out | Standing::Shadowed => (false, 0.0),
             };
-            let stricken = !well || experience.is_silent(now);
+            let stricken = !well || experience.is_silent(now) || backend.is_away();
             if stricken {
                 doubts.stricken.insert(index);
             }
@@ -205,7 +213,8 @@ impl Fleet {
             }
             let share = if backend.is_rumoured(now) { share * RUMOURED_SHARE } else { share };
             let beyond = (backend.utilisation(now) - SPILL_FROM) / (1.0 - SPILL_FROM);
-            let kept = share * (1.0 - beyond.clamp(0.0, 1.0));
+            let paced = backend.pace().map_or(1.0, |pace| pace.share(now));
+            let kept = share * paced * (1.0 - beyond.clamp(0.0, 1.0));
             if kept < 1.0 && !rng.random_bool(kept) {
                 doubts.spared.insert(index);
             }
@@ -366,6 +375,14 @@ impl Fleet {
             && keeps_private(self, need, backend)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
+            && !backend.pace().is_some_and(Pace::is_exhausted)
+            && !self.is_spared_as_retired(now, need, backend)
+    }
+
+    /// Who is gone for good is asked by clients only where nobody else can serve them.
+    fn is_spared_as_retired(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
+        let retired = self.retired.iter().find(|index| std::ptr::eq(self.backend(*index), backend));
+        retired.is_some_and(|index| self.others_serve(now, index, Some(need)))
     }
 
     fn order(
@@ -381,6 +398,7 @@ impl Fleet {
         let away_from = tried.or(doubts.stricken);
         let overlaps = away_from.iter().filter(|other| *other != index);
         Order {
+            retired: self.retired.contains(index),
             doubtful,
             failing: doubtful && self.suspicion.is_failing(now, index),
             tier: backend.spec().tier,
@@ -475,6 +493,8 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
 /// The order of candidates; the smaller comes first, member by member.
 #[derive(Debug)]
 struct Order {
+    /// Whoever may still be there comes before who is gone for good.
+    retired: bool,
     doubtful: bool,
     /// Of those in doubt, who answered last time is better than who failed.
     failing: bool,
@@ -497,8 +517,9 @@ impl Order {
     }
 
     fn compare(&self, other: &Self) -> Ordering {
-        self.doubtful
-            .cmp(&other.doubtful)
+        self.retired
+            .cmp(&other.retired)
+            .then(self.doubtful.cmp(&other.doubtful))
             .then(self.failing.cmp(&other.failing))
             .then(self.tier.cmp(&other.tier))
             .then(self.overlap.cmp(&other.overlap))
