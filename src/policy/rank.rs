@@ -381,8 +381,11 @@ impl Fleet {
 
     /// Who is gone for good is asked by clients only where nobody else can serve them.
     fn is_spared_as_retired(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
-        let retired = self.retired.iter().find(|index| std::ptr::eq(self.backend(*index), backend));
-        retired.is_some_and(|index| self.others_serve(now, index, Some(need)))
+        backend.retirement().retired().is_some()
+            && self
+                .iter()
+                .find(|(_, one)| std::ptr::eq(*one, backend))
+                .is_some_and(|(index, _)| self.others_serve(now, index, Some(need)))
     }
 
     fn order(

@@ -225,6 +225,26 @@ fn h7_within_a_limits_window_nothing_is_asked() {
     assert!(count(&look_after(&mut fleet, 60_000, 62_000, |_, _| Class::Ok), A) > 0);
 }
 
+#[test]
+fn r12_a_backend_that_is_not_there_is_offered_transactions_last() {
+    let mut fleet = pair();
+    let submission = Need { submits: true, ..need(MethodClass::Submit) };
+    call(&mut fleet, at(900), G, MethodClass::Submit, Class::Ok);
+    call(&mut fleet, at(1_000), A, MethodClass::Submit, Class::Ok);
+    take_out(&mut fleet, 1_000, &[MethodClass::State]);
+    look_after(&mut fleet, 1_250, 60_000, |backend, _| match backend {
+        A => Class::ConnectionError,
+        _ => Class::Ok,
+    });
+    for ms in 60_000..60_100 {
+        let mut rng = SmallRng::seed_from_u64(ms);
+        let first = fleet.choose(at(ms), &submission, Default::default(), &mut rng);
+        assert_eq!(first, Some(BackendIndex::at(G)));
+        let further = fleet.spread_to(at(ms), &submission, BackendIndex::at(G), 2, &mut rng);
+        assert!(further.is_empty(), "{further:?}");
+    }
+}
+
 /// `a` refuses everything from one second on, `g` answers it.
 fn revoked(says: Class) -> Fleet {
     let mut fleet = pair();
