@@ -18,6 +18,8 @@ use crate::policy::{Question, Timestamp};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Whether the policy has a question is looked at this often: `gateway::watch`.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// A copy that has no answer by then has failed: `gateway::aside`.
+const COPY_PATIENCE: Duration = Duration::from_secs(2);
 /// Marks a copy among the attempts at one backend.
 const ASIDE: u32 = u32::MAX;
 /// A transaction's fate is looked up within this: `gateway::transaction`.
@@ -488,13 +490,12 @@ impl<S: Steering> Replay<'_, S> {
             probe: false,
             transaction: None,
         };
-        let limit = self.steering.time_for(self.world.methods()[ask.method]);
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.attempts += 1;
         self.gauge.measures.copies += 1;
         self.gauge.second(now).calls[backend] += 1;
         self.gauge.note(((happening.reply.answer as u64) << 48) ^ ask.request);
-        let (took, reply) = self.in_time(&happening, backend, limit);
+        let (took, reply) = self.in_time(&happening, backend, COPY_PATIENCE);
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (backend, method) = (backend as u8, ask.method as u8);
         self.at(now + took, What::Aside { backend, method, reply, took_us });
