@@ -214,7 +214,10 @@ impl Fleet {
             }
             Question::Chain | Question::Head => {
                 if outcome.class == Class::Ok {
-                    self.seed_latency(now, index, took);
+                    // The first question pays for the connection, which calls do not.
+                    if question == Question::Head {
+                        self.seed_latency(now, index, took);
+                    }
                     self.backends[index.get()].lookout.heard_at = Some(now);
                 }
                 self.probed(now, index, outcome);
@@ -283,7 +286,9 @@ impl Backend {
         if is_away {
             return Some((Question::Head, true));
         }
-        is_due(since_chain, CONFIRM_PAUSE).then_some((Question::Chain, false))
+        // A client's request may have asked before.
+        let confirmed_at = *self.lookout.chain_at.get_or_insert(now);
+        (now.since(confirmed_at) >= CONFIRM_PAUSE).then_some((Question::Chain, false))
     }
 
     /// A class of methods in which it is to come back and lacks copies to prove itself on.
