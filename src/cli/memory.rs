@@ -14,7 +14,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// What the files' names begin with.
 const PREFIX: &str = "health-";
 /// See [`forget_old`]; a folder with more is tidied at the next start.
-const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
+const FORGET_AFTER: Duration = Duration::from_secs(32 * 24 * 3600);
 const ENTRIES_MAX: usize = 1000;
 /// How much is forgotten at worst, after a crash.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
@@ -29,7 +29,8 @@ pub(super) fn default_file(gateway: &Gateway) -> Option<PathBuf> {
     Some(folder.join(format!("{PREFIX}{}.json", gateway.fingerprint())))
 }
 
-/// Files of fleets that nobody has run for a day are of no use to anybody.
+/// Files of fleets that nobody has run for a month are of no use to anybody; until then they hold what is used of
+/// monthly budgets.
 fn forget_old(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten().take(ENTRIES_MAX) {

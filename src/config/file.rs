@@ -176,9 +176,14 @@ pub(super) struct BackendFile {
     /// A known limit, as requests per time.
     #[schemars(example = &"100/s")]
     pub rate_limit: Option<String>,
-    /// Requests or credits a month, to pace.
+    /// Calls a month (UTC), to pace, in plain reads: `eth_getBalance` is 1, `eth_call` 1.3, `eth_getLogs` 3. For
+    /// a plan in credits, divide by what it charges for `eth_getBalance`.
     #[schemars(range(min = 1, max = 9_223_372_036_854_775_807_u64), example = 3_000_000)]
     pub monthly_budget: Option<u64>,
+    /// Calls of the proxy's own, as calls per time: the head now and then, and light calls that prove it well
+    /// again. Default `"300/h"`.
+    #[schemars(example = &"300/h")]
+    pub probe_budget: Option<String>,
     /// Headers added to each request; their values are never shown.
     #[schemars(extend("maxProperties" = 32))]
     pub headers: BTreeMap<String, String>,

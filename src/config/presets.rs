@@ -152,6 +152,7 @@ fn backend(endpoint: &Endpoint) -> Option<Backend> {
         private: false,
         rate_limit: None,
         monthly_budget: None,
+        probe_budget: None,
         headers: Vec::new(),
         max_connections: None,
         cordoned: false,

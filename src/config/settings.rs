@@ -228,8 +228,11 @@ pub struct Backend {
     pub private: bool,
     /// A known limit.
     pub rate_limit: Option<RateLimit>,
-    /// Requests or credits a month, to pace.
+    /// Calls a month (UTC) to pace, in plain reads: what a provider charges for `eth_getBalance` is 1, dearer
+    /// methods count for more.
     pub monthly_budget: Option<u64>,
+    /// Calls of the proxy's own: heads, chain ids and proofs that it is well again. `None` is 300 an hour.
+    pub probe_budget: Option<RateLimit>,
     /// Headers added to each request.
     pub headers: Vec<(HeaderName, Secret)>,
     /// Most connections at a time; `None` leaves it to the default of the connection pool.

@@ -13,12 +13,8 @@ use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodClass, MethodKind};
 use crate::policy::{
     self, Attempted, BackendIndex, Class, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan,
-    Repeat, Standing, Tier, Timestamp,
+    Question, Repeat, Standing, Tier, Timestamp,
 };
-
-/// A well backend is asked for its head this often, a down one that often: `gateway::watch`.
-const CALM_PAUSE: Duration = Duration::from_secs(15);
-const DOWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many of the failure-domain labels the policy is told. The world has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,22 +160,27 @@ impl Steering for Outrigger {
         self.fleet.aside_ended(now, Attempted { backend, need, took }, outcome);
     }
 
-    fn wants_probe(&self, now: Timestamp, backend: usize, since: Duration) -> bool {
-        self.fleet.index(backend).is_some_and(|index| {
-            let backend = self.fleet.backend(index);
-            // A limit counts these questions too.
-            let is_told_off = backend.cooling(now).is_some_and(|cooling| cooling.by_its_word);
-            let pause = if backend.failed_last() { DOWN_PAUSE } else { CALM_PAUSE };
-            !is_told_off && since >= pause
-        })
+    fn next_question(&mut self, now: Timestamp, backend: usize) -> Option<Question> {
+        let index = self.fleet.index(backend)?;
+        self.fleet.next_question(now, index)
     }
 
-    fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
-        let Some(index) = self.fleet.index(backend) else { return };
-        if outcome.class == Class::Ok {
-            self.fleet.seed_latency(now, index, took);
+    fn question_ended(
+        &mut self,
+        now: Timestamp,
+        backend: usize,
+        question: Question,
+        took: Duration,
+        outcome: &Outcome,
+    ) {
+        if let Some(index) = self.fleet.index(backend) {
+            match (question, outcome.class) {
+                (Question::Chain, Class::Ok) => self.fleet.set_identity(index, Identity::Confirmed),
+                (Question::Chain, Class::WrongChain) => self.fleet.set_identity(index, Identity::WrongChain),
+                _ => {}
+            }
+            self.fleet.question_ended(now, index, question, took, outcome);
         }
-        self.fleet.probed(now, index, outcome);
     }
 
     fn is_out(&self, now: Timestamp, backend: usize) -> bool {
@@ -194,11 +195,9 @@ impl Steering for Outrigger {
         })
     }
 
-    fn is_retired(&self, now: Timestamp, backend: usize) -> bool {
-        use Class::{GeoBlocked, QuotaExhausted, Unauthorized};
+    fn is_retired(&self, _: Timestamp, backend: usize) -> bool {
         self.fleet
             .index(backend)
-            .and_then(|index| self.fleet.backend(index).cooling(now))
-            .is_some_and(|cooling| matches!(cooling.class, Unauthorized | GeoBlocked | QuotaExhausted))
+            .is_some_and(|index| self.fleet.backend(index).retirement().retired().is_some())
     }
 }

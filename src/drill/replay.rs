@@ -12,14 +12,14 @@ use super::scenario::Scenario;
 use super::steering::{Call, Steering, Step, Told};
 use super::world::{Answer, Ask, BlockAsked, Facts, Happening, Reply, World};
 use crate::ethereum::Method;
-use crate::policy::Timestamp;
+use crate::policy::{Question, Timestamp};
 
 /// Backends are looked at this often, to see who is in use.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A probe's own time: `gateway::watch`.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
-/// Whether a probe is due is asked this often.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Whether the policy has a question is looked at this often: `gateway::watch`.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// A copy that has no answer by then has failed: `gateway::aside`.
+const COPY_PATIENCE: Duration = Duration::from_secs(2);
 /// Marks a copy among the attempts at one backend.
 const ASIDE: u32 = u32::MAX;
 /// A transaction's fate is looked up within this: `gateway::transaction`.
@@ -49,7 +49,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         submit_method: world.method("eth_sendRawTransaction").unwrap_or(0),
         look_up_method: world.method("eth_getTransactionByHash").unwrap_or(0),
         block_by_number: world.method("eth_getBlockByNumber"),
-        probed_at: vec![None; scenario.backends.len()],
+        probing: vec![0; scenario.backends.len()],
         private: scenario.backends.iter().map(|backend| backend.private).collect(),
         end: Timestamp::ZERO + scenario.duration,
         scenario,
@@ -119,8 +119,9 @@ enum What {
     },
     Probed {
         backend: u8,
+        question: Question,
         reply: Reply,
-        took_ms: u32,
+        took_us: u32,
     },
     Aside {
         backend: u8,
@@ -208,8 +209,8 @@ struct Replay<'a, S: Steering> {
     look_up_method: usize,
     block_by_number: Option<usize>,
     private: Vec<bool>,
-    /// When a look at each backend's head last came to an end.
-    probed_at: Vec<Option<Timestamp>>,
+    /// Questions under way at each backend.
+    probing: Vec<u32>,
     end: Timestamp,
     heap: BinaryHeap<Event>,
     sequence: u64,
@@ -293,22 +294,19 @@ impl<S: Steering> Replay<'_, S> {
                 }
             }
             What::Probe { backend } => {
-                let since = self.probed_at[usize::from(backend)].map_or(Duration::MAX, |at| now.since(at));
-                if self.steering.wants_probe(now, usize::from(backend), since) {
-                    self.probe(now, usize::from(backend));
-                } else if now + PROBE_EVERY < self.end {
-                    self.at(now + PROBE_EVERY, What::Probe { backend });
+                while let Some(question) = self.steering.next_question(now, usize::from(backend)) {
+                    self.probe(now, usize::from(backend), question);
                 }
+                self.probe_again(now, usize::from(backend));
             }
-            What::Probed { backend, reply, took_ms } => {
+            What::Probed { backend, question, reply, took_us } => {
                 let backend = usize::from(backend);
-                let outcome = self.world.verdict(self.head_method, reply);
-                let took = Duration::from_millis(u64::from(took_ms));
-                self.steering.probed(now, backend, took, outcome);
-                self.probed_at[backend] = Some(now);
-                if now + PROBE_EVERY < self.end {
-                    self.at(now + PROBE_EVERY, What::Probe { backend: backend as u8 });
-                }
+                let method = self.method_of(question);
+                let outcome = self.world.verdict(method, reply);
+                let took = Duration::from_micros(u64::from(took_us));
+                self.steering.question_ended(now, backend, question, took, outcome);
+                self.probing[backend] -= 1;
+                self.probe_again(now, backend);
             }
             What::Aside { backend, method, reply, took_us } => {
                 let (backend, method) = (usize::from(backend), usize::from(method));
@@ -493,13 +491,12 @@ impl<S: Steering> Replay<'_, S> {
             probe: false,
             transaction: None,
         };
-        let limit = self.steering.time_for(self.world.methods()[ask.method]);
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.attempts += 1;
         self.gauge.measures.copies += 1;
         self.gauge.second(now).calls[backend] += 1;
         self.gauge.note(((happening.reply.answer as u64) << 48) ^ ask.request);
-        let (took, reply) = self.in_time(&happening, backend, limit);
+        let (took, reply) = self.in_time(&happening, backend, COPY_PATIENCE);
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (backend, method) = (backend as u8, ask.method as u8);
         self.at(now + took, What::Aside { backend, method, reply, took_us });
@@ -603,11 +600,24 @@ impl<S: Steering> Replay<'_, S> {
         found
     }
 
-    fn probe(&mut self, now: Timestamp, backend: usize) {
+    /// Looks for the next question a moment after the last one was answered.
+    fn probe_again(&mut self, now: Timestamp, backend: usize) {
+        if self.probing[backend] == 0 && now + PROBE_EVERY < self.end {
+            self.at(now + PROBE_EVERY, What::Probe { backend: backend as u8 });
+        }
+    }
+
+    fn method_of(&self, question: Question) -> usize {
+        let (name, _) = question.call();
+        self.world.method(name).unwrap_or(self.head_method)
+    }
+
+    fn probe(&mut self, now: Timestamp, backend: usize, question: Question) {
+        let method = self.method_of(question);
         let ask = Ask {
             backend,
-            method: self.head_method,
-            request: PROBES + now.since_origin().as_nanos() as u64,
+            method,
+            request: PROBES + ((method as u64) << 54) + now.since_origin().as_nanos() as u64,
             attempt: 0,
             block: BlockAsked::Latest,
             marked: false,
@@ -617,9 +627,10 @@ impl<S: Steering> Replay<'_, S> {
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.probes += 1;
         self.gauge.second(now).calls[backend] += 1;
-        let (took, reply) = self.in_time(&happening, backend, PROBE_PATIENCE);
-        let took_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        self.at(now + took, What::Probed { backend: backend as u8, reply, took_ms });
+        let (took, reply) = self.in_time(&happening, backend, question.patience());
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.probing[backend] += 1;
+        self.at(now + took, What::Probed { backend: backend as u8, question, reply, took_us });
     }
 
     fn finish(mut self) -> Measures {

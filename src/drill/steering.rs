@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ethereum::Method;
-use crate::policy::{Outcome, Timestamp};
+use crate::policy::{Outcome, Question, Timestamp};
 
 /// One client request as a policy sees it.
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +84,22 @@ pub trait Steering {
     ) {
         let _ = (now, call, backend, took, outcome);
     }
-    /// Whether it looks at a backend's head now, `since` after the last look. Asked once a second.
-    fn wants_probe(&self, now: Timestamp, backend: usize, since: Duration) -> bool {
-        let _ = (now, backend, since);
-        false
+    /// What it asks a backend of its own accord now. Asked until there is nothing, and again a moment after all of
+    /// it was answered.
+    fn next_question(&mut self, now: Timestamp, backend: usize) -> Option<Question> {
+        let _ = (now, backend);
+        None
     }
-    /// A look at a backend's head came to this.
-    fn probed(&mut self, now: Timestamp, backend: usize, took: Duration, outcome: &Outcome) {
-        let _ = (now, backend, took, outcome);
+    /// Such a question came to this.
+    fn question_ended(
+        &mut self,
+        now: Timestamp,
+        backend: usize,
+        question: Question,
+        took: Duration,
+        outcome: &Outcome,
+    ) {
+        let _ = (now, backend, question, took, outcome);
     }
     /// Whether it leaves a backend alone for having failed.
     fn is_out(&self, now: Timestamp, backend: usize) -> bool {

@@ -20,6 +20,7 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
     let first_id = chain.ids(calls.len());
     let items: Vec<usize> = (0..calls.len()).collect();
     let body = body(calls, &items, first_id);
+    chain.spend(backend, calls.iter().map(|call| &*call.name));
     let methods: Vec<String> = calls.iter().map(|call| call.name.clone().into_owned()).collect();
     let sent_at = chain.now();
     let deadline = sent_at + PATIENCE;

@@ -129,6 +129,7 @@ async fn exchange(
         })
         .collect();
     let body = body(calls, items, first_id);
+    chain.spend(backend, items.iter().map(|item| &*calls[*item].name));
     let may_repeat = match repeat {
         Repeat::Freely => upstream::Repeat::Safe,
         Repeat::InTurn | Repeat::IfUnsent => upstream::Repeat::OnlyUnsent,

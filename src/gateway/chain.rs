@@ -59,7 +59,16 @@ impl Chain {
         links: Vec<Link>,
         grapevine: Arc<Grapevine>,
     ) -> Self {
-        let fleet = domains::fleet(&settings, &config.routing.address_ranges);
+        let mut fleet = domains::fleet(&settings, &config.routing.address_ranges);
+        for (at, backend) in settings.backends.iter().enumerate() {
+            let Some(index) = fleet.index(at) else { continue };
+            if let Some(budget) = backend.monthly_budget {
+                fleet.set_monthly_budget(index, budget as f64);
+            }
+            if let Some(budget) = &backend.probe_budget {
+                fleet.set_probe_budget(index, budget.requests as f64, budget.per);
+            }
+        }
         // Without entropy from the system any seed serves: nothing here guards a secret.
         let rng = SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(0));
         Self {
@@ -166,6 +175,7 @@ impl Chain {
                 Change::Ejected { .. }
                 | Change::Silent { .. }
                 | Change::Paused { .. }
+                | Change::Retired { .. }
                 | Change::Condemned => {
                     tracing::warn!(%chain, %backend, "{what}")
                 }
@@ -196,6 +206,14 @@ impl Chain {
     pub(super) fn idle_for(&self) -> Option<Duration> {
         let used_at = self.used_at_ms.load(Ordering::Relaxed);
         (used_at > 0).then(|| self.origin.elapsed().saturating_sub(Duration::from_millis(used_at)))
+    }
+
+    /// Calls of these methods are sent to a backend, whose plan may be paced.
+    pub(super) fn spend<'a>(&self, index: BackendIndex, methods: impl IntoIterator<Item = &'a str>) {
+        if self.settings.backends[index.get()].monthly_budget.is_some() {
+            let cost = methods.into_iter().map(|name| f64::from(Method::lookup(name).cost)).sum();
+            self.decide().fleet.spent(index, cost);
+        }
     }
 
     /// Resolves when the first client asks something.

@@ -81,7 +81,7 @@ async fn examine_one(chain: &Chain, backend: BackendIndex) -> Examination {
         return examination;
     }
     let deadline = Instant::now() + PATIENCE;
-    let probed = probe(chain, backend, "eth_chainId", deadline).await;
+    let probed = probe(chain, backend, "eth_chainId", None, deadline).await;
     if let Err(outcome) = keep_identity(chain, backend, probed.verdict.outcome) {
         let (finding, mend) = match probed.status {
             Some(GONE) => ("retired", "the provider has shut it down: remove it"),
@@ -90,7 +90,7 @@ async fn examine_one(chain: &Chain, backend: BackendIndex) -> Examination {
         return Examination { fit: false, finding, mend: Some(mend), ..examination };
     }
     let asked_at = Instant::now();
-    let verdict = probe(chain, backend, "eth_blockNumber", deadline).await.verdict;
+    let verdict = probe(chain, backend, "eth_blockNumber", None, deadline).await.verdict;
     let took_ms = asked_at.elapsed().as_secs_f64() * 1000.0;
     match verdict.payload.as_ref().and_then(block_number) {
         Some(0) => {

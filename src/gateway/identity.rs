@@ -107,7 +107,7 @@ pub(super) async fn ask_chain_id(
     backend: BackendIndex,
     deadline: Instant,
 ) -> Result<(), Outcome> {
-    let probed = probe(chain, backend, "eth_chainId", deadline).await;
+    let probed = probe(chain, backend, "eth_chainId", None, deadline).await;
     keep_identity(chain, backend, probed.verdict.outcome)
 }
 
@@ -143,17 +143,19 @@ pub(super) fn keep_identity(chain: &Chain, backend: BackendIndex, outcome: Outco
     }
 }
 
-/// One call without parameters that is no client's.
+/// One call that is no client's, with its parameters as JSON.
 pub(super) async fn probe(
     chain: &Chain,
     backend: BackendIndex,
     method: &'static str,
+    params: Option<&'static str>,
     deadline: Instant,
 ) -> Probed {
     let link = chain.link(backend);
     let id = chain.ids(1);
     let mut body = Vec::new();
-    write_call(&mut body, id, method, None);
+    write_call(&mut body, id, method, params);
+    chain.spend(backend, [method]);
     let answer = link.upstream.post(Bytes::from(body), deadline, None, upstream::Repeat::Safe).await;
     let received = match &answer {
         Ok(answer) => {

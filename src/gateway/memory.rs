@@ -9,13 +9,13 @@ use alloy_primitives::keccak256;
 use serde::{Deserialize, Serialize};
 
 use crate::ethereum::MethodClass;
-use crate::policy::Remembered;
+use crate::policy::{BackendIndex, Fleet, Remembered, RememberedRetirement, RememberedUse, Timestamp};
 
 use super::{Gateway, unix_time_s};
 
 /// The form of [`Memory`]; another one is not read.
 const VERSION: u32 = 1;
-/// What is older than this says nothing of today.
+/// Health that is older than this says nothing of today.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Health of every backend of a gateway at one time. Serialise it as you like; it holds names and numbers only.
@@ -27,6 +27,12 @@ pub struct Memory {
     saved_at_s: u64,
     /// Chain, backend, method class.
     chains: BTreeMap<String, BTreeMap<String, BTreeMap<String, Remembered>>>,
+    /// Chain, backend: who is gone for good.
+    #[serde(default)]
+    retired: BTreeMap<String, BTreeMap<String, RememberedRetirement>>,
+    /// Chain, backend: what is used of monthly budgets.
+    #[serde(default)]
+    used: BTreeMap<String, BTreeMap<String, RememberedUse>>,
 }
 
 impl Gateway {
@@ -43,7 +49,29 @@ impl Gateway {
             });
             (chain.settings.name.clone(), backends.collect())
         });
-        Memory { version: VERSION, saved_at_s: unix_time_s(), chains: chains.collect() }
+        Memory {
+            version: VERSION,
+            saved_at_s: unix_time_s(),
+            chains: chains.collect(),
+            retired: self.of_backends(|fleet, now, index| fleet.remember_retirement(now, index)),
+            used: self.of_backends(|fleet, _, index| fleet.remember_use(index)),
+        }
+    }
+
+    /// What there is to say of backends, by chain and backend; nothing of the others.
+    fn of_backends<T>(
+        &self,
+        of: impl Fn(&Fleet, Timestamp, BackendIndex) -> Option<T>,
+    ) -> BTreeMap<String, BTreeMap<String, T>> {
+        let chains = self.inner.chains.iter().map(|chain| {
+            let now = chain.now();
+            let fleet = &chain.decide().fleet;
+            let backends = fleet.iter().filter_map(|(index, backend)| {
+                Some((backend.spec().name.to_string(), of(fleet, now, index)?))
+            });
+            (chain.settings.name.clone(), backends.collect::<BTreeMap<_, _>>())
+        });
+        chains.filter(|(_, backends)| !backends.is_empty()).collect()
     }
 
     /// A name for this set of chains and backends: what is remembered of one fleet says nothing of another.
@@ -60,11 +88,16 @@ impl Gateway {
     }
 
     /// Takes up what was known before. Backends that have been measured since, or are gone, keep what they have.
-    /// Gives whether it was recent enough to be of use.
+    /// Gives whether health was recent enough to be of use; what was used of a month, and who is gone for good, is
+    /// taken up whenever it was written.
     pub fn recall(&self, memory: &Memory) -> bool {
         // A clock that was set back makes an age of zero, one that was set forward makes it too old.
         let age = Duration::from_secs(unix_time_s().saturating_sub(memory.saved_at_s));
-        if memory.version != VERSION || age > AGE_MAX {
+        if memory.version != VERSION {
+            return false;
+        }
+        self.recall_what_lasts(memory, age);
+        if age > AGE_MAX {
             return false;
         }
         for chain in &self.inner.chains {
@@ -81,5 +114,23 @@ impl Gateway {
             }
         }
         true
+    }
+
+    fn recall_what_lasts(&self, memory: &Memory, age: Duration) {
+        for chain in &self.inner.chains {
+            let name = &chain.settings.name;
+            let now = chain.now();
+            let mut decider = chain.decide();
+            for (backend, retirement) in memory.retired.get(name).into_iter().flatten() {
+                if let Some(index) = decider.fleet.find(backend) {
+                    decider.fleet.recall_retirement(now, index, age, retirement);
+                }
+            }
+            for (backend, used) in memory.used.get(name).into_iter().flatten() {
+                if let Some(index) = decider.fleet.find(backend) {
+                    decider.fleet.recall_use(index, *used);
+                }
+            }
+        }
     }
 }

@@ -60,7 +60,8 @@ pub use explain::{CandidateStatus, DecisionStatus};
 pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{
-    BackendStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus, HealthStatus, Status,
+    BackendStatus, BudgetStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus, HealthStatus,
+    RetiredStatus, Status,
 };
 pub use survey::{BackendSurvey, ChainSurvey, survey};
 

@@ -111,6 +111,12 @@ pub struct BackendStatus {
     pub reason: Option<String>,
     /// Latest block number it named.
     pub head: Option<u64>,
+    /// Where `state` is `retired`: why, since when and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired: Option<RetiredStatus>,
+    /// How much of its monthly budget is used, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetStatus>,
     /// Calls under way.
     pub in_flight: u32,
     /// Calls since the start.
@@ -121,6 +127,31 @@ pub struct BackendStatus {
     pub connections: usize,
     /// Per method class that has been used.
     pub health: BTreeMap<&'static str, HealthStatus>,
+}
+
+/// A backend that is gone for good, as far as is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetiredStatus {
+    /// What it says.
+    pub why: &'static str,
+    /// For how long it has said nothing else, in seconds.
+    pub since_s: u64,
+    /// In how many seconds it is asked again.
+    pub next_probe_s: u64,
+}
+
+/// A monthly budget and its pace.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct BudgetStatus {
+    /// Plain reads a month.
+    pub monthly: f64,
+    /// Used of it this month.
+    pub used: f64,
+    /// The part of the month that is gone, 0 to 1.
+    pub month_gone: Option<f64>,
+    /// The share of its requests that it keeps while others can serve, 0 to 1: less than 1 where it is ahead of
+    /// its pace.
+    pub kept_share: f64,
 }
 
 /// Experience with one backend in one class of methods.
@@ -160,6 +191,8 @@ impl ChainStatus {
                     state,
                     reason,
                     head: link.head(),
+                    retired: retired(now, backend),
+                    budget: budget(now, backend),
                     in_flight: backend.in_flight(),
                     attempts,
                     failures,
@@ -250,6 +283,16 @@ fn state(now: Timestamp, backend: &Backend, condemned: bool) -> (&'static str, O
     if backend.identity() == Identity::WrongChain {
         return ("wrong chain", Some("it answers with another chain id: check its url".to_owned()));
     }
+    if let Some(retired) = retired(now, backend) {
+        let RetiredStatus { why, since_s, next_probe_s } = retired;
+        let reason = format!(
+            "{why}, and nothing else for {since_s} s; no client's call goes there while others serve; asked again in {next_probe_s} s"
+        );
+        return ("retired", Some(reason));
+    }
+    if backend.pace().is_some_and(|pace| pace.is_exhausted()) {
+        return ("exhausted", Some("its monthly_budget is used up".to_owned()));
+    }
     if let Some(cooling) = backend.cooling(now) {
         let left = cooling.until.since(now).as_secs_f64();
         return ("paused", Some(format!("{}; asked again in {left:.0} s", cooling.class.describe())));
@@ -286,6 +329,25 @@ fn state(now: Timestamp, backend: &Backend, condemned: bool) -> (&'static str, O
     ("ok", None)
 }
 
+fn retired(now: Timestamp, backend: &Backend) -> Option<RetiredStatus> {
+    let retired = backend.retirement().retired()?;
+    Some(RetiredStatus {
+        why: retired.class.describe(),
+        since_s: retired.lasts(now).as_secs(),
+        next_probe_s: retired.next_probe.since(now).as_secs(),
+    })
+}
+
+fn budget(now: Timestamp, backend: &Backend) -> Option<BudgetStatus> {
+    let pace = backend.pace()?;
+    Some(BudgetStatus {
+        monthly: pace.budget(),
+        used: round(pace.used()),
+        month_gone: pace.month_gone(now).map(round),
+        kept_share: round(if pace.is_exhausted() { 0.0 } else { pace.share(now) }),
+    })
+}
+
 /// A change as a sentence about the backend.
 pub(super) fn in_words(chain: &Chain, note: &Note) -> String {
     match note.change {
@@ -298,6 +360,10 @@ pub(super) fn in_words(chain: &Chain, note: &Note) -> String {
             format!("lost its place for {} calls: it takes them and answers nothing", class.name())
         }
         Change::Paused { class } => format!("is left alone for a while: {}", class.describe()),
+        Change::Retired { class } => {
+            format!("is retired: {}, whatever is asked; it is asked again within an hour", class.describe())
+        }
+        Change::Returned => "answers again, and is no longer retired".to_owned(),
         Change::Condemned => "lost its place because its failure domain fails".to_owned(),
         Change::Cleared => "is no longer held responsible for its failure domain".to_owned(),
         Change::Readmitted { class } => format!("takes part in {} calls in full again", class.name()),

@@ -19,10 +19,17 @@ const STEP_SUCCESSES: u32 = 1;
 const SHADOW_SUCCESSES: u32 = 3;
 /// Copies are not sent faster than this: they come out of the budget for extra calls.
 const SHADOW_GAP: Duration = Duration::from_millis(100);
-/// After a copy that failed, the next one is sent this much later.
-const STILL_ILL: Duration = Duration::from_secs(1);
+/// After a copy that failed, the next one is sent at least this much later, after a part of the time that it has
+/// been ill, and no later than this.
+const STILL_ILL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const STILL_ILL_PART: u32 = 15;
 /// While it has a share of the traffic, copies come more slowly.
 const RETURNING_GAP: Duration = Duration::from_millis(500);
+/// Without a copy for this long it may be asked something instead: a little longer than the gaps between copies,
+/// so that clients' own requests come first.
+const PROBE_GAP: Duration = Duration::from_millis(700);
+/// Who must answer well for a longer time is asked so many times in it.
+const PROBES_WHILE_PROVING: u32 = 8;
 /// A first ejection, and the longest of a series.
 const PROBATION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// After this long without a relapse a backend is as good as new.
@@ -123,6 +130,22 @@ impl Admission {
         }
     }
 
+    /// The same for a question of the proxy's own, which must do where no copies come: few, since they cost.
+    pub fn wants_probe(&mut self, now: Timestamp) -> bool {
+        let quiet = match &self.state {
+            State::Shadowed { successes, copied_at, .. } if *successes >= SHADOW_SUCCESSES => {
+                now.since(*copied_at) >= (self.probation() / 2 / PROBES_WHILE_PROVING).max(PROBE_GAP)
+            }
+            State::Shadowed { copied_at, .. } => now.since(*copied_at) >= PROBE_GAP,
+            State::Returning { since, copied_at, .. } => {
+                now.since(*since) >= STEP && now.since(*copied_at) >= PROBE_GAP
+            }
+            State::Out { until } => now >= *until && now.since(*until) >= PROBE_GAP,
+            State::Admitted => false,
+        };
+        quiet && self.wants_copy(now)
+    }
+
     /// A good answer, to a copy or to a client's request. `keeps_up` says whether it is not much slower
     /// than its peers.
     pub fn succeeded(&mut self, now: Timestamp, keeps_up: bool) {
@@ -162,7 +185,9 @@ impl Admission {
         match self.state {
             State::Admitted | State::Out { .. } => {}
             // It is still the same outage: no relapse, only another look a little later.
-            State::Shadowed { .. } => self.state = State::Out { until: now + STILL_ILL },
+            State::Shadowed { .. } => {
+                self.state = State::Out { until: now + still_ill(now.since(self.ejected_at)) };
+            }
             State::Returning { .. } => self.eject(now),
         }
     }
@@ -171,6 +196,10 @@ impl Admission {
         let (first, longest) = PROBATION;
         (first * (1 << self.relapses.min(6))).min(longest)
     }
+}
+
+fn still_ill(for_so_long: Duration) -> Duration {
+    (for_so_long / STILL_ILL_PART).clamp(STILL_ILL.0, STILL_ILL.1)
 }
 
 #[cfg(test)]

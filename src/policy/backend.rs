@@ -10,6 +10,9 @@ use super::capacity::Capacity;
 use super::domain::DomainLabels;
 use super::health::Health;
 use super::latency::Latencies;
+use super::pace::Pace;
+use super::probes::Lookout;
+use super::retirement::Retirement;
 use super::{Class, Outcome, Remembered, Timestamp};
 
 /// No word of a backend keeps it out longer than this; then it is asked again.
@@ -185,6 +188,9 @@ pub struct Backend {
     pub(super) cordoned: bool,
     pub(super) experience: [Experience; MethodClass::COUNT],
     pub(super) capacity: Capacity,
+    pub(super) pace: Option<Pace>,
+    pub(super) retirement: Retirement,
+    pub(super) lookout: Lookout,
     cooling: Option<Cooling>,
     unsupported: Vec<Lacking>,
     in_flight: u32,
@@ -192,8 +198,9 @@ pub struct Backend {
     failures: u64,
     /// Over all classes, probes included: whether anybody is there at all.
     failures_in_a_row: u32,
+    failing_since: Option<Timestamp>,
     last_failure: Option<(Class, Timestamp)>,
-    /// Its latest good answer to a client's call.
+    /// Its latest good answer to a client's call, or to one like it.
     answered_at: Option<Timestamp>,
     /// When its provider was last heard to fail elsewhere.
     rumoured_at: Option<Timestamp>,
@@ -207,12 +214,16 @@ impl Backend {
             identity: Identity::Unknown,
             cordoned: false,
             experience: Default::default(),
+            pace: None,
+            retirement: Retirement::default(),
+            lookout: Lookout::default(),
             cooling: None,
             unsupported: Vec::new(),
             in_flight: 0,
             attempts: 0,
             failures: 0,
             failures_in_a_row: 0,
+            failing_since: None,
             last_failure: None,
             answered_at: None,
             rumoured_at: None,
@@ -269,14 +280,31 @@ impl Backend {
         self.capacity.load(now, self.in_flight)
     }
 
-    /// Why it is left alone, while it is.
-    pub fn cooling(&self, now: Timestamp) -> Option<Cooling> {
-        self.cooling.filter(|cooling| cooling.until > now)
+    /// What it has used of its monthly budget, where it has one.
+    pub fn pace(&self) -> Option<&Pace> {
+        self.pace.as_ref()
     }
 
-    /// Whether the latest thing that was asked of it failed, probes included.
-    pub fn failed_last(&self) -> bool {
-        self.failures_in_a_row > 0
+    /// Whether it is gone for good.
+    pub fn retirement(&self) -> &Retirement {
+        &self.retirement
+    }
+
+    /// Why it is left alone, while it is.
+    pub fn cooling(&self, now: Timestamp) -> Option<Cooling> {
+        let retired = self.retirement.retired().map(|retired| Cooling {
+            until: retired.next_probe,
+            class: retired.class,
+            by_its_word: false,
+            since: retired.since,
+            by_probe: false,
+        });
+        retired.or_else(|| self.pause(now))
+    }
+
+    /// The same, where it is to be asked again soon.
+    pub(super) fn pause(&self, now: Timestamp) -> Option<Cooling> {
+        self.cooling.filter(|cooling| cooling.until > now)
     }
 
     /// Whether it has failed whatever was asked of it lately, probes included.
@@ -289,7 +317,23 @@ impl Backend {
         self.identity == Identity::Confirmed
             && !self.cordoned
             && !self.is_down()
+            && self.retirement.retired().is_none()
+            && !self.pace.is_some_and(|pace| pace.is_exhausted())
             && !self.cooling(now).is_some_and(|cooling| is_about_the_account(cooling.class))
+    }
+
+    pub(super) fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row
+    }
+
+    /// Since when nothing good has come of it.
+    pub(super) fn failing_since(&self) -> Option<Timestamp> {
+        self.failing_since
+    }
+
+    /// Whether a client's call, or one like it, was answered since then.
+    pub(super) fn answered_since(&self, since: Timestamp) -> bool {
+        self.answered_at.is_some_and(|at| at >= since)
     }
 
     /// Its provider fails on another chain, and it has not answered here since.
@@ -400,6 +444,7 @@ impl Backend {
                 self.capacity.answered(now, took);
                 self.answered_at = Some(now);
                 self.has(method);
+                self.retirement.answered(now, took);
                 // Sent after the refusal: no straggler from before it.
                 self.account_works(|cooling| now.since(cooling.since) >= took);
                 Lesson::Answered
@@ -409,6 +454,9 @@ impl Backend {
         // Whoever likes can ask for what a plan lacks, twice in a row too: that makes no backend look dead.
         if !(about_the_method && is_on_few_plans(class)) {
             self.note(now, outcome);
+        }
+        if !about_the_method {
+            self.note_refusal(now, outcome);
         }
         let paused = !about_the_method && self.cool(now, outcome, consecutive, false);
         (lesson, paused)
@@ -456,12 +504,30 @@ impl Backend {
 
     pub(super) fn note(&mut self, now: Timestamp, outcome: &Outcome) {
         if outcome.hurts_health {
+            self.failing_since.get_or_insert(now);
             self.failures += 1;
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
             self.last_failure = Some((outcome.class, now));
         } else {
             self.failures_in_a_row = 0;
+            self.failing_since = None;
+            self.lookout.present();
         }
+    }
+
+    /// Evidence of whether it is gone for good.
+    fn note_refusal(&mut self, now: Timestamp, outcome: &Outcome) {
+        if outcome.lasting {
+            self.retirement.refused(now, outcome.class);
+        } else if outcome.hurts_health {
+            self.retirement.failed();
+        }
+    }
+
+    /// It answered as much as can be had of it: what its account was refused before no longer counts.
+    pub(super) fn vouch(&mut self, now: Timestamp, took: Duration) {
+        self.retirement.answered(now, took);
+        self.account_works(|cooling| now.since(cooling.since) >= took);
     }
 
     pub(super) fn cool_after_probe(&mut self, now: Timestamp, outcome: &Outcome) {
@@ -470,6 +536,7 @@ impl Backend {
         if outcome.class == Class::Ok {
             self.account_works(|cooling| cooling.by_probe);
         }
+        self.note_refusal(now, outcome);
         let consecutive = self.failures_in_a_row;
         self.cool(now, outcome, consecutive, true);
     }

@@ -15,7 +15,7 @@ use super::rate::Rate;
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::shedding::Shedding;
 use super::suspicion::Suspicion;
-use super::{Outcome, Remembered, Timestamp};
+use super::{Outcome, Remembered, RememberedRetirement, Timestamp};
 
 /// On its way back a backend may be this much slower than its best peer.
 const KEEPS_UP_FACTOR: f64 = 1.5;
@@ -67,6 +67,8 @@ pub struct Fleet {
     pub(super) decisions: Decisions,
     /// Everybody in a domain that fails as a whole, when last looked at.
     pub(super) condemned: BackendSet,
+    /// Who is gone for good.
+    pub(super) retired: BackendSet,
 }
 
 fn overlaps(labels: &[&DomainLabels]) -> Vec<u32> {
@@ -94,6 +96,7 @@ impl Fleet {
             notes: Notes::default(),
             decisions: Decisions::default(),
             condemned: BackendSet::default(),
+            retired: BackendSet::default(),
         }
     }
 
@@ -265,6 +268,7 @@ impl Fleet {
                 self.eject_if_suspect(now, index, need.class);
             }
         }
+        self.settle_retirement(now, index);
         self.review_domains(now);
     }
 
@@ -290,6 +294,9 @@ impl Fleet {
     /// transaction on its way to further backends, see [`Self::spread_to`].
     pub fn aside_ended(&mut self, now: Timestamp, attempted: Attempted, outcome: &Outcome) {
         self.finished(now, attempted, outcome);
+        if outcome.hurts_health {
+            self.backends[attempted.backend.get()].lookout.sought(now);
+        }
     }
 
     /// An attempt was dropped because its client went away: that says nothing of the backend.
@@ -341,6 +348,74 @@ impl Fleet {
             .filter_map(|(_, backend)| backend.experience(class).quantile(0.95))
             .min();
         best.is_none_or(|best| took <= best.mul_f64(KEEPS_UP_FACTOR) + KEEPS_UP_SLACK)
+    }
+
+    /// Whether somebody else than this one could serve: this request, or what it usually serves.
+    pub(super) fn others_serve(&self, now: Timestamp, index: BackendIndex, need: Option<&Need>) -> bool {
+        let private = self.backend(index).spec.private;
+        self.iter().any(|(other, backend)| {
+            other != index
+                && backend.spec.private == private
+                && backend.is_usable(now)
+                && need.is_none_or(|need| need.only.is_none() && !backend.lacks_method(now, need.method))
+        })
+    }
+
+    /// Looks whether it is gone for good, or back. Where everybody is refused alike, it is our own address or
+    /// somebody's login service, and nobody is.
+    pub(super) fn settle_retirement(&mut self, now: Timestamp, index: BackendIndex) {
+        let was = self.retired.contains(index);
+        if let Some(since) = self.backend(index).retirement.refused_since()
+            && !was
+            && self.others_answer(now, index, since)
+        {
+            let together = self.is_in_trouble_with_others(now, index);
+            if let Some(class) = self.backends[index.get()].retirement.settle(now, together) {
+                self.notes.write(now, index, Change::Retired { class });
+            }
+        }
+        let is = self.backend(index).retirement.retired().is_some();
+        match (was, is) {
+            (false, true) => self.retired.insert(index),
+            (true, false) => {
+                self.retired.remove(index);
+                self.notes.write(now, index, Change::Returned);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether anybody else has answered since then.
+    fn others_answer(&self, now: Timestamp, index: BackendIndex, since: Timestamp) -> bool {
+        self.iter().any(|(other, backend)| {
+            let answers = backend.answered_since(since) || backend.lookout.heard_since(since);
+            other != index && answers && backend.is_usable(now)
+        })
+    }
+
+    /// Whether another member of its failure domain fails or is refused as well.
+    fn is_in_trouble_with_others(&self, now: Timestamp, index: BackendIndex) -> bool {
+        self.iter().any(|(other, backend)| {
+            let is_ill = backend.is_down() || backend.retirement.refused_since().is_some();
+            other != index && is_ill && !self.retired.contains(other) && self.overlap(now, index, other) > 0
+        })
+    }
+
+    /// What is worth knowing of a retirement after a restart.
+    pub fn remember_retirement(&self, now: Timestamp, index: BackendIndex) -> Option<RememberedRetirement> {
+        self.backend(index).retirement.remember(now)
+    }
+
+    /// Takes up what was known `age` ago.
+    pub fn recall_retirement(
+        &mut self,
+        now: Timestamp,
+        index: BackendIndex,
+        age: Duration,
+        remembered: &RememberedRetirement,
+    ) {
+        self.backends[index.get()].retirement.recall(now, age, remembered);
+        self.settle_retirement(now, index);
     }
 
     /// Looks at the domains again, and notes what changed.

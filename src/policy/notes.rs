@@ -33,6 +33,13 @@ pub enum Change {
         /// What it said.
         class: Class,
     },
+    /// Is gone for good, as far as is known: nothing but this came of it.
+    Retired {
+        /// What it said.
+        class: Class,
+    },
+    /// Answered after it had been retired.
+    Returned,
     /// Lost its place because its failure domain fails as a whole.
     Condemned,
     /// Is no longer held responsible for its domain.

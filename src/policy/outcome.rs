@@ -184,6 +184,8 @@ pub struct Outcome {
     pub retry_elsewhere: bool,
     /// Counts against the backend's health.
     pub hurts_health: bool,
+    /// Asking again mends nothing: a person must, or the end of a period.
+    pub lasting: bool,
     /// Leave the backend alone for this long (class default; a known reset time is better).
     pub cool_down: Option<Duration>,
     /// The backend's own word on when to come back: `Retry-After`, backoff data or text.

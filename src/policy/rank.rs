@@ -13,6 +13,7 @@ use super::decay::exp2_of_negative;
 use super::decision::{CANDIDATES_MAX, Candidate, Shortlist, Why};
 use super::fleet::{Fleet, Need};
 use super::notes::Change;
+use super::pace::Pace;
 use super::set::{BackendIndex, BackendSet};
 use super::{Class, Outcome, Timestamp};
 
@@ -132,6 +133,7 @@ impl Fleet {
             () if backend.is_cordoned() || !keeps_private(self, need, backend) => Class::ConnectionError,
             () if backend.identity() == Identity::WrongChain => Class::WrongChain,
             () if backend.lacks_method(now, need.method) => Class::MethodUnsupported,
+            () if backend.pace().is_some_and(Pace::is_exhausted) => Class::QuotaExhausted,
             () if backend.load(now).is_some() => Class::RateLimited,
             () => backend.cooling(now).map_or(Class::ConnectionError, |cooling| cooling.class),
         };
@@ -159,7 +161,8 @@ impl Fleet {
             && let Some(next) = self.ranked(now, need, tried, doubts).0[0].map(|best| best.backend)
         {
             tried.insert(next);
-            if self.backend(next).identity() != Identity::Confirmed {
+            let backend = self.backend(next);
+            if backend.identity() != Identity::Confirmed || backend.is_away() {
                 continue;
             }
             self.started(now, next, need.class);
@@ -180,6 +183,7 @@ impl Fleet {
                 && self.may_serve(now, need, backend)
                 && backend.identity() == Identity::Confirmed
                 && backend.cooling(now).is_none()
+                && backend.lookout.may_seek(now, true)
                 && matches!(
                     backend.experience(need.class).standing(now),
                     Standing::Shadowed | Standing::Returning { .. }
@@ -187,7 +191,11 @@ impl Fleet {
         });
         let index = wanting?.0;
         let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
-        (admission.wants_copy(now)).then_some(index)
+        let wants = admission.wants_copy(now);
+        if wants {
+            self.backends[index.get()].lookout.sought(now);
+        }
+        wants.then_some(index)
     }
 
     /// Everybody who only serves when nobody better is left.
@@ -202,7 +210,7 @@ impl Fleet {
                 Standing::Returning { share } => (true, share),
                 Standing::Out | Standing::Shadowed => (false, 0.0),
             };
-            let stricken = !well || experience.is_silent(now);
+            let stricken = !well || experience.is_silent(now) || backend.is_away();
             if stricken {
                 doubts.stricken.insert(index);
             }
@@ -219,7 +227,8 @@ impl Fleet {
             }
             let share = if is_ill { 1.0 } else { share };
             let share = if backend.is_rumoured(now) { share * RUMOURED_SHARE } else { share };
-            let kept = share * backend.room(now, demand_per_s);
+            let paced = backend.pace().map_or(1.0, |pace| pace.share(now));
+            let kept = share * paced * backend.room(now, demand_per_s);
             if kept < 1.0 && !rng.random_bool(kept) {
                 doubts.spared.insert(index);
             }
@@ -433,6 +442,17 @@ impl Fleet {
             && keeps_private(self, need, backend)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
+            && !backend.pace().is_some_and(Pace::is_exhausted)
+            && !self.is_spared_as_retired(now, need, backend)
+    }
+
+    /// Who is gone for good is asked by clients only where nobody else can serve them.
+    fn is_spared_as_retired(&self, now: Timestamp, need: &Need, backend: &Backend) -> bool {
+        backend.retirement().retired().is_some()
+            && self
+                .iter()
+                .find(|(_, one)| std::ptr::eq(*one, backend))
+                .is_some_and(|(index, _)| self.others_serve(now, index, Some(need)))
     }
 
     fn order(
@@ -449,6 +469,7 @@ impl Fleet {
         let away_from = tried.or(doubts.stricken);
         let overlaps = away_from.iter().filter(|other| *other != index);
         Order {
+            retired: self.retired.contains(index),
             doubtful,
             ill,
             failing: doubtful && self.suspicion.is_failing(now, index),
@@ -545,6 +566,8 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
 /// The order of candidates; the smaller comes first, member by member.
 #[derive(Debug)]
 struct Order {
+    /// Whoever may still be there comes before who is gone for good.
+    retired: bool,
     doubtful: bool,
     /// Of those in doubt, who is short of room is better than who is not well.
     ill: bool,
@@ -571,8 +594,9 @@ impl Order {
     }
 
     fn compare(&self, other: &Self) -> Ordering {
-        self.doubtful
-            .cmp(&other.doubtful)
+        self.retired
+            .cmp(&other.retired)
+            .then(self.doubtful.cmp(&other.doubtful))
             .then(self.failing.cmp(&other.failing))
             .then(self.ill.cmp(&other.ill))
             .then(self.tier.cmp(&other.tier))

@@ -30,6 +30,11 @@ impl BackendSet {
         self.0 |= 1 << backend.0;
     }
 
+    /// Takes one out.
+    pub fn remove(&mut self, backend: BackendIndex) {
+        self.0 &= !(1 << backend.0);
+    }
+
     /// Whether it is in the set.
     pub fn contains(self, backend: BackendIndex) -> bool {
         self.0 & (1 << backend.0) != 0

@@ -118,13 +118,15 @@ impl Resolver<'_> {
         let (edge, client) = (label("edge", &file.edge), label("client", &file.client));
         let labels = self.labels(path, &file.labels);
         let headers = self.headers(path, &file.headers);
-        let rate_limit = file.rate_limit.as_deref().and_then(|text| {
-            let limit = RateLimit::parse(text);
+        let mut rate = |key: &str, text: &Option<String>| {
+            let limit = RateLimit::parse(text.as_deref()?);
             if let Err(error) = &limit {
-                self.fault_of(&join(path, "rate_limit"), error);
+                self.fault_of(&join(path, key), error);
             }
             limit.ok()
-        });
+        };
+        let rate_limit = rate("rate_limit", &file.rate_limit);
+        let probe_budget = rate("probe_budget", &file.probe_budget);
         let name = match &file.name {
             Some(name) => self.backend_name(&join(path, "name"), name),
             None => Some(plain_name(
@@ -148,6 +150,7 @@ impl Resolver<'_> {
             private: file.private,
             rate_limit,
             monthly_budget: file.monthly_budget,
+            probe_budget,
             headers,
             max_connections: file.max_connections.map(|n| n as usize),
             cordoned: file.cordoned,

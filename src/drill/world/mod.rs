@@ -143,7 +143,9 @@ impl World {
     /// The world of a scenario that has been checked.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut methods: Vec<&'static Method> = scenario.load.mix.keys().map(|m| Method::lookup(m)).collect();
-        for name in ["eth_blockNumber", "eth_sendRawTransaction", "eth_getTransactionByHash"] {
+        let own = ["eth_blockNumber", "eth_sendRawTransaction", "eth_getTransactionByHash"];
+        let questions = ["eth_chainId", "eth_getBalance", "eth_getBlockByNumber", "eth_getLogs"];
+        for name in own.into_iter().chain(questions) {
             let method = Method::lookup(name);
             if !methods.iter().any(|known| known.name == method.name) {
                 methods.push(method);

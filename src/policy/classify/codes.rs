@@ -53,7 +53,6 @@ const VENDORS: &[(&str, i64, Scope, Class)] = &[
     ("ankr", -32051, Scope::Any, QuotaExhausted),
     ("ankr", -32052, Scope::Any, Unauthorized),
     ("ankr", -32055, Scope::Any, Overloaded),
-    ("cloudflare", -32046, Scope::Any, InternalError),
     ("cloudflare", -32047, Scope::Any, RangeTooLarge),
     ("goldsky", -32012, Scope::Any, RangeTooLarge),
     ("goldsky", -32014, Scope::Any, MissingDataArchive),
@@ -96,6 +95,7 @@ const PLAIN: &[Code] = &[
     (-32001..=-32001, Scope::Transaction, TxNotFound, Twist::None),    // EIP-1474: resource not found
     (-32001..=-32001, Scope::NotBroadcast, BlockNotFound, Twist::None),
     (-32055..=-32055, Scope::Any, Overloaded, Twist::None),
+    (-32046..=-32046, Scope::Any, InternalError, Twist::Lasting),      // Cloudflare's gateway, since it was shut down
     (-32603..=-32603, Scope::Any, InternalError, Twist::None),
 ];
 

@@ -51,6 +51,8 @@ pub(super) enum Twist {
     Healthy,
     /// The backend's fault, so another one is asked and its words are not passed on.
     Ill,
+    /// Whoever says it says it for good.
+    Lasting,
     /// With HTTP 2xx a node's own limit on one call, not an illness; with an HTTP error a gateway's word.
     HealthyIn200,
 }
@@ -104,6 +106,7 @@ impl Outcome {
             retry_here: matches!(next, Either),
             retry_elsewhere: !matches!(next, Done),
             hurts_health: matches!(next, Ill),
+            lasting: matches!(class, QuotaExhausted | Unauthorized | GeoBlocked),
             cool_down,
             retry_after: None,
             range_limit_blocks: None,
@@ -136,6 +139,7 @@ impl Outcome {
             Twist::Elsewhere => self.retry_elsewhere = true,
             Twist::Here => self.retry_here = true,
             Twist::NotHere => self.retry_here = false,
+            Twist::Lasting => self.lasting = true,
             Twist::Healthy => self.hurts_health = false,
             Twist::Ill => {
                 (self.hurts_health, self.retry_elsewhere) = (true, true);

@@ -51,6 +51,7 @@ fn outcome(class: Class) -> Outcome {
         retry_here: class == Class::BlockNotFound,
         retry_elsewhere: !ok,
         hurts_health: !ok && !matches!(class, Class::RateLimited | Class::BlockNotFound),
+        lasting: false,
         cool_down: None,
         retry_after: None,
         range_limit_blocks: None,
