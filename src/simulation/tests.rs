@@ -129,6 +129,7 @@ async fn every_fault_is_what_a_client_meets_and_is_gone_when_it_is_lifted() {
     let table = [
         (Fault::Refuse, Err("ConnectionRefused")),
         (Fault::BlackHole, Err("silence")),
+        (Fault::Unanswered, Err("silence")),
         (Fault::Reset, Err("ConnectionReset")),
         (Fault::Hang, Err("silence")),
         (Fault::Slow(Duration::from_secs(5)), Err("silence")),
@@ -136,6 +137,9 @@ async fn every_fault_is_what_a_client_meets_and_is_gone_when_it_is_lifted() {
         (Fault::Truncated, Err("cut")),
         (Fault::Status(503), Ok((503, "<!DOCTYPE html>"))),
         (Fault::Html, Ok((200, "<!DOCTYPE html>"))),
+        (Fault::Garbage, Ok((200, "\0"))),
+        (Fault::Flaky(100), Ok((503, "<!DOCTYPE html>"))),
+        (Fault::ForeignId, Ok((200, r#"{"id":"another request's""#))),
         (Fault::Lag(2), Ok((200, r#"{"jsonrpc":"2.0","id":1,"result""#))),
     ];
     for (fault, expected) in table {
