@@ -56,7 +56,7 @@ pub use examine::Examination;
 pub use explain::{CandidateStatus, DecisionStatus};
 pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
-pub use status::{BackendStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
+pub use status::{BackendStatus, CallsStatus, ChainStatus, ChangeStatus, DomainStatus, HealthStatus, Status};
 
 /// Why a gateway cannot be made.
 #[derive(Debug, thiserror::Error)]
