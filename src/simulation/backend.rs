@@ -61,6 +61,15 @@ impl World {
         converse(&mut chain, View { node, now, behind }, name, body)
     }
 
+    /// The highest block number that one of the first `nodes` nodes has.
+    pub(super) fn head(&self, nodes: usize) -> u64 {
+        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.started.elapsed();
+        chain.advance(now);
+        let heads = (0..nodes).map(|node| chain.head(View { node, now, behind: 0 }).header.number);
+        heads.max().unwrap_or_default()
+    }
+
     /// Whether one of the first `nodes` nodes could have answered so, now or up to `behind` blocks ago.
     pub(super) fn could_answer(&self, nodes: usize, behind: u64, call: &[u8], result: &Value) -> bool {
         let views = (0..=behind).flat_map(|behind| (0..nodes).map(move |node| (node, behind)));

@@ -153,6 +153,7 @@ pub enum SimulationError {
 pub struct Simulation {
     backends: Arc<[SimulatedBackend]>,
     world: Arc<World>,
+    block_time: Duration,
     certificates: Option<Arc<Certificates>>,
     _outages: DropGuard,
 }
@@ -195,7 +196,8 @@ impl Simulation {
                 () = cancelled.cancelled() => {}
             }
         });
-        Ok((Self { backends, world, certificates, _outages: ended.drop_guard() }, config))
+        let block_time = settings.block_time;
+        Ok((Self { backends, world, block_time, certificates, _outages: ended.drop_guard() }, config))
     }
 
     /// A gateway that finds the simulated names and believes the simulated certificates, and no others.
@@ -207,6 +209,16 @@ impl Simulation {
         let tls = Tls::new(&Roots::Given(vec![certificates.root.clone()]))?;
         let names = Names(self.backends.iter().map(SimulatedBackend::named).collect());
         Gateway::over(config, tls, Dns::with(names).refreshed_after(NAMES_REFRESHED_AFTER))
+    }
+
+    /// The highest block number that any cloud has by now.
+    pub fn head(&self) -> u64 {
+        self.world.head(self.backends.len())
+    }
+
+    /// Time between blocks.
+    pub fn block_time(&self) -> Duration {
+        self.block_time
     }
 
     /// Whether a node of this chain could have given `result` to `call` (a JSON-RPC request object), now or up to
