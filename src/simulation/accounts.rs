@@ -74,6 +74,14 @@ mod tests {
     }
 
     #[test]
+    fn a_transfer_is_what_the_simulation_takes_from_its_sender() {
+        let [from, to, ..] = DEV_ACCOUNTS;
+        let (raw, hash) = from.transfer(3, to.address, 7).unwrap();
+        let read = super::super::transaction::Transaction::check(&raw).unwrap();
+        assert_eq!((read.hash, read.sender, read.to, read.nonce()), (hash, from.address, to.address, 3));
+    }
+
+    #[test]
     fn ten_thousand_ether_are_ten_thousand_ether() {
         assert_eq!(GENESIS_BALANCE, U256::from(10_000) * U256::from(10).pow(U256::from(18)));
     }

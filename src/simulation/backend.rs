@@ -234,7 +234,7 @@ async fn accept(serving: &Arc<Serving>, listener: TcpListener, address: SocketAd
     loop {
         let now = *fault.borrow_and_update();
         match now {
-            Some(Fault::Refuse) => {
+            Some(Fault::Refuse | Fault::NameElsewhere) => {
                 drop(listener.take());
                 let reserved = bound(address);
                 if fault.changed().await.is_err() {
@@ -327,6 +327,7 @@ async fn serve(serving: &Arc<Serving>, stream: TcpStream) {
     let mut fault = serving.fault.clone();
     let ends = Ends::default();
     let mut exchange = std::pin::pin!(exchange(serving, stream, &ends));
+    let mut is_new = true;
     loop {
         let now = *fault.borrow_and_update();
         match now {
@@ -338,9 +339,10 @@ async fn serve(serving: &Arc<Serving>, stream: TcpStream) {
                 }
                 continue;
             }
-            Some(now) if now.is_of_new_connections() => ends.in_order.cancel(),
+            Some(now) if now.is_of_new_connections() && !is_new => ends.in_order.cancel(),
             _ => {}
         }
+        is_new = false;
         tokio::select! {
             biased;
             _ = fault.changed() => {}

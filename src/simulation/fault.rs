@@ -9,7 +9,8 @@ pub enum Fault {
     // --- of the way to it
     /// Its name is not found any more. Connections that were open are closed in good order.
     NameGone,
-    /// Its name leads to an address where nobody is. Connections that were open are closed in good order.
+    /// Its name leads to an address where nobody is, as after a move that went wrong. At the old one nobody
+    /// listens any more, and connections that were open are closed in good order.
     NameElsewhere,
     /// Its certificate is one that ended years ago. Connections that were open are closed in good order, as
     /// by the restart that put it there. Without TLS nothing else happens.

@@ -25,8 +25,11 @@ pub struct LoopbackFault {
 
 /// An outage is new for so long.
 pub const NEW_FOR: Duration = Duration::from_secs(5);
-/// A cloud that is well again takes part in full after this: 10 s of steps, and what chance adds.
-pub const BACK_WITHIN: Duration = Duration::from_secs(15);
+/// A cloud that is well again takes part in full after this: 10 s of steps (BEHAVIOURS H9) ...
+pub const STEPS_TAKE: Duration = Duration::from_secs(10);
+/// ... and until the first of them at most as long as it was away: looked at ever more rarely, but not more
+/// rarely than that. Of a short outage at least this.
+pub const UNSEEN_FOR: Duration = Duration::from_secs(5);
 
 /// What is told at once costs another round trip; what is silent has to be doubted first.
 const fn told(name: &'static str, title: &'static str, fault: Fault) -> LoopbackFault {
@@ -59,11 +62,7 @@ pub const FAULTS: &[LoopbackFault] = &[
     told("truncated", "each answer ends half way", Fault::Truncated),
     told("foreign-id", "each answer carries another request's id", Fault::ForeignId),
     told("tls-expired", "it restarts with a certificate that ended years ago", Fault::ExpiredCertificate),
-    told(
-        "dns-elsewhere",
-        "its name leads to where nobody is, and what was open closes",
-        Fault::NameElsewhere,
-    ),
+    told("dns-elsewhere", "it moves, and its name leads to where nobody is", Fault::NameElsewhere),
     LoopbackFault {
         halved_within: None,
         ..told("dns-gone", "its name is not found any more, and what was open closes", Fault::NameGone)

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::super::expectations::{Judgement, Verdict};
-use super::faults::{BACK_WITHIN, LoopbackFault};
+use super::faults::{LoopbackFault, STEPS_TAKE, UNSEEN_FOR};
 use super::summary::{Latencies, Summary};
+
+type Measured<T> = fn(&Summary) -> T;
 
 /// Attempts per request over a drill.
 const AMPLIFICATION_MAX: f64 = 1.15;
@@ -18,7 +20,7 @@ pub fn judge(fault: &LoopbackFault, runs: &[Summary]) -> Vec<Judgement> {
     };
     let holds = |holds| if holds { Verdict::Met } else { Verdict::Missed };
     let struck = runs.iter().all(Summary::has_struck);
-    let counts: [(_, fn(&Summary) -> usize); 3] = [
+    let counts: [(_, Measured<usize>); 3] = [
         ("failed_requests", |run| run.failed),
         ("wrong_answers", |run| run.wrong),
         ("transactions_lost", |run| run.transactions_lost),
@@ -44,9 +46,11 @@ pub fn judge(fault: &LoopbackFault, runs: &[Summary]) -> Vec<Judgement> {
             }
         }
     }
-    let within: [(_, _, fn(&Summary) -> Option<u64>); 2] = [
+    let away = runs.iter().map(|run| run.phases_ms[1].saturating_sub(run.phases_ms[0])).max().unwrap_or(0);
+    let back_within = STEPS_TAKE + Duration::from_millis(away).max(UNSEEN_FOR);
+    let within: [(_, _, Measured<Option<u64>>); 2] = [
         ("share_halved_within", fault.halved_within, |run| run.halved_ms),
-        ("back_within", Some(BACK_WITHIN), |run| run.back_ms),
+        ("back_within", Some(back_within), |run| run.back_ms),
     ];
     for (key, bar, of) in within {
         let Some(bar) = bar else { continue };
@@ -92,7 +96,7 @@ mod tests {
         let latencies = |p99_ms| Latencies { p50_ms: 20.0, p99_ms, jitter_p99_ms: 2.0 };
         Summary {
             victim: "a".into(),
-            phases_ms: [8_000, 18_000, 30_000],
+            phases_ms: [8_000, 18_000, 38_000],
             requests: 3_000,
             failed: 0,
             wrong: 0,
@@ -115,6 +119,7 @@ mod tests {
             told: Vec::new(),
             timeline: Vec::new(),
             changes: Vec::new(),
+            decisions: Vec::new(),
         }
     }
 
@@ -126,7 +131,8 @@ mod tests {
     #[test]
     fn each_bar_is_missed_by_what_lies_beyond_it_and_by_nothing_else() {
         assert_eq!(missed(&[fine()]), Vec::<&str>::new());
-        let table: [(fn(&mut Summary), &str); 9] = [
+        type Spoil = fn(&mut Summary);
+        let table: [(Spoil, &str); 10] = [
             (|run| run.failed = 1, "failed_requests"),
             (|run| run.wrong = 1, "wrong_answers"),
             (|run| run.transactions_lost = 1, "transactions_lost"),
@@ -135,6 +141,7 @@ mod tests {
             (|run| run.halved_ms = Some(1_001), "share_halved_within"),
             (|run| run.halved_ms = None, "share_halved_within"),
             (|run| run.back_ms = None, "back_within"),
+            (|run| run.back_ms = Some(20_001), "back_within"),
             (|run| run.amplification = 1.16, "amplification"),
         ];
         for (at, (spoil, key)) in table.into_iter().enumerate() {

@@ -31,7 +31,7 @@ use log::{Log, Tick};
 
 pub use faults::{FAULTS, LoopbackFault, find, nearest};
 pub use judge::judge;
-pub use summary::{ChangeReport, SecondReport, Summary};
+pub use summary::{ChangeReport, DecisionReport, SecondReport, Summary};
 
 /// Requests per second: more than that measures the machine.
 pub const RATE: std::ops::RangeInclusive<u32> = 10..=1000;
@@ -44,6 +44,8 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 const WARM_UP: Duration = Duration::from_secs(3);
 /// How often the gateway's counts are read.
 const TICK: Duration = Duration::from_millis(50);
+/// Whom requests turned to first is decided by then, and decisions are kept no longer than some hundred requests.
+const DIVERTED_AFTER: Duration = Duration::from_millis(500);
 /// A backend that is back is watched for so long.
 const STAYS_WELL: Duration = Duration::from_secs(3);
 
@@ -176,7 +178,10 @@ pub async fn run(
     tell(Phase::Outage, settings.outage);
     cloud.set(Some(fault.fault));
     let begun = origin.elapsed();
-    watch(origin + settings.calm + settings.outage, &mut ticks).await;
+    let until = origin + settings.calm + settings.outage;
+    watch(until.min(Instant::now() + DIVERTED_AFTER), &mut ticks).await;
+    let decisions = DecisionReport::since(&gateway, origin, begun);
+    watch(until, &mut ticks).await;
 
     cloud.set(None);
     let ended = origin.elapsed();
@@ -193,7 +198,7 @@ pub async fn run(
     let changes = chain().map(|chain| ChangeReport::all(&chain, origin)).unwrap_or_default();
     let name = cloud.name().to_owned();
     let outage = summary::Outage { victim, name, begun, ended, over, struck };
-    Ok(Summary::new(&log, outage, lost, changes))
+    Ok(Summary::new(&log, outage, lost, summary::Told { changes, decisions }))
 }
 
 fn takes_reads(backend: &BackendStatus) -> bool {

@@ -7,14 +7,16 @@ use tokio::time::Instant;
 
 use super::faults::NEW_FOR;
 use super::log::{Asked, Fate, Log, Written};
-use crate::gateway::{CallsStatus, ChainStatus};
+use crate::gateway::{CallsStatus, ChainStatus, DecisionStatus, Gateway};
 
 /// A share is read over so long.
-const SHARE_OVER: Duration = Duration::from_millis(500);
+const SHARE_OVER: Duration = Duration::from_millis(250);
 /// And that often.
 const SHARE_STEP: Duration = Duration::from_millis(50);
 /// Fewer attempts than this in a window say nothing.
 const SHARE_ATTEMPTS_MIN: u64 = 4;
+/// Decisions that are told.
+const DECISIONS_MAX: usize = 32;
 /// What was wrong with requests, as far as it is told.
 const TOLD_MAX: usize = 5;
 
@@ -79,6 +81,14 @@ pub struct Summary {
     pub timeline: Vec<SecondReport>,
     /// What the gateway changed and why.
     pub changes: Vec<ChangeReport>,
+    /// Its first decisions in the outage, of those alike (class, choice and reason) the first.
+    pub decisions: Vec<DecisionReport>,
+}
+
+/// What the gateway says of itself.
+pub(super) struct Told {
+    pub(super) changes: Vec<ChangeReport>,
+    pub(super) decisions: Vec<DecisionReport>,
 }
 
 /// Latencies of one phase, and how late the machine itself was.
@@ -116,11 +126,45 @@ pub struct ChangeReport {
     pub what: String,
 }
 
+/// A decision, and when it was made since the measured time began.
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionReport {
+    /// In seconds.
+    pub at_s: f64,
+    /// Whom it chose, and why.
+    #[serde(flatten)]
+    pub decision: DecisionStatus,
+}
+
+impl DecisionReport {
+    pub(super) fn since(gateway: &Gateway, origin: Instant, begun: Duration) -> Vec<Self> {
+        let Some(chain) = gateway.chains().next() else { return Vec::new() };
+        let now_s = origin.elapsed().as_secs_f64();
+        let decisions = gateway.decisions(chain).unwrap_or_default().into_iter().rev();
+        let dated = decisions.map(|decision| Self { at_s: rounded(now_s - decision.seconds_ago), decision });
+        let mut known = Vec::new();
+        let told = dated.filter(|told| {
+            let DecisionStatus { class, chosen, why, .. } = &told.decision;
+            let kind = (*class, chosen.clone(), *why);
+            let is_news = told.at_s >= begun.as_secs_f64() && !known.contains(&kind);
+            if is_news {
+                known.push(kind);
+            }
+            is_news
+        });
+        told.take(DECISIONS_MAX).collect()
+    }
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}
+
 impl ChangeReport {
     pub(super) fn all(chain: &ChainStatus, origin: Instant) -> Vec<Self> {
         let now_s = origin.elapsed().as_secs_f64();
         let changes = chain.changes.iter().rev().map(|change| Self {
-            at_s: ((now_s - change.seconds_ago) * 1e3).round() / 1e3,
+            at_s: rounded(now_s - change.seconds_ago),
             backend: change.backend.clone(),
             what: change.what.clone(),
         });
@@ -129,7 +173,7 @@ impl ChangeReport {
 }
 
 impl Summary {
-    pub(super) fn new(log: &Log, outage: Outage, lost: usize, changes: Vec<ChangeReport>) -> Self {
+    pub(super) fn new(log: &Log, outage: Outage, lost: usize, said: Told) -> Self {
         let written = log.read();
         let Outage { victim, name, begun, ended, over, struck } = outage;
         let asked: Vec<&Asked> = written.asked.iter().filter(|asked| asked.due.is_some()).collect();
@@ -171,7 +215,8 @@ impl Summary {
             calls,
             told: told.take(TOLD_MAX).collect(),
             timeline: timeline(&written, victim, over),
-            changes,
+            changes: said.changes,
+            decisions: said.decisions,
         }
     }
 
@@ -205,7 +250,7 @@ fn timeline(written: &Written, victim: usize, over: Duration) -> Vec<SecondRepor
                 requests: due.len(),
                 bad: due.iter().filter(|asked| asked.fate != Fate::Answered).count(),
                 p99_ms: written.latencies(from, until).p99_ms,
-                share: written.share(victim, from, until).map_or(0.0, |share| (share * 1e3).round() / 1e3),
+                share: written.share(victim, from, until).map_or(0.0, rounded),
             }
         })
         .collect()
