@@ -130,9 +130,12 @@ impl Serving {
         self.latency.draw(&mut self.rng())
     }
 
-    /// True for so many of a hundred.
-    pub(super) fn falls_to(&self, percent: u8) -> bool {
-        self.rng().random_range(0..100) < percent
+    /// An HTTP status for so many of a hundred.
+    pub(super) fn fails_as(&self, percent: u8) -> Option<u16> {
+        const STATUSES: [u16; 3] = [500, 502, 503];
+        let mut rng = self.rng();
+        let fails = rng.random_range(0..100) < percent;
+        fails.then(|| STATUSES[rng.random_range(0..STATUSES.len())])
     }
 
     fn rng(&self) -> std::sync::MutexGuard<'_, SmallRng> {

@@ -36,7 +36,7 @@ pub enum Fault {
     Html,
     /// HTTP 200 with bytes that are no JSON, though they are called so.
     Garbage,
-    /// So many of a hundred requests come to HTTP 503, the others to an answer: a grey failure.
+    /// So many of a hundred requests come to HTTP 500, 502 or 503, the others to an answer: a grey failure.
     Flaky(u8),
 
     // --- the answer is right, its delivery is not

@@ -42,7 +42,7 @@ pub(super) async fn respond(
     let mut watched = serving.fault.clone();
     let mut fault = *watched.borrow_and_update();
     if let Some(Fault::Flaky(percent)) = fault {
-        fault = serving.falls_to(percent).then_some(Fault::Status(503));
+        fault = serving.fails_as(percent).map(Fault::Status);
     }
     if fault.is_some_and(|fault| !fault.is_of_new_connections()) {
         serving.strikes();

@@ -139,7 +139,6 @@ async fn every_fault_is_what_a_client_meets_and_is_gone_when_it_is_lifted() {
         (Fault::Status(503), Ok((503, "<!DOCTYPE html>"))),
         (Fault::Html, Ok((200, "<!DOCTYPE html>"))),
         (Fault::Garbage, Ok((200, "\0"))),
-        (Fault::Flaky(100), Ok((503, "<!DOCTYPE html>"))),
         (Fault::ForeignId, Ok((200, r#"{"id":"another request's""#))),
         (Fault::Lag(2), Ok((200, r#"{"jsonrpc":"2.0","id":1,"result""#))),
     ];
@@ -289,6 +288,19 @@ async fn an_unanswered_cloud_takes_no_connections_until_it_is_back() {
     backend.set(None);
     let back = async { while !matches!(call(backend).await, Ok((200, _))) {} };
     tokio::time::timeout(Duration::from_secs(10), back).await.expect("it is back");
+}
+
+#[tokio::test]
+async fn a_flaky_cloud_fails_about_as_often_as_it_is_told_to() {
+    let (simulation, _config) = Simulation::start(&Settings::default(), None).unwrap();
+    let backend = &simulation.backends()[0];
+    backend.set(Some(Fault::Flaky(30)));
+    let calls = futures_util::future::join_all((0..100).map(|_| call(backend))).await;
+    let failed = calls.iter().filter(|met| matches!(met, Ok((500 | 502 | 503, _)))).count();
+    let answered =
+        calls.iter().filter(|met| matches!(met, Ok((200, said)) if said.contains("result"))).count();
+    assert_eq!(failed + answered, 100, "{calls:?}");
+    assert!((12..=50).contains(&failed), "{failed} of 100");
 }
 
 /// What could not have been said is told from what could.

@@ -73,7 +73,7 @@ pub const FAULTS: &[LoopbackFault] = &[
     silent("trickle", "answers come at ten bytes a second", Fault::Trickle(10)),
     LoopbackFault {
         halved_within: Some(Duration::from_secs(5)),
-        ..told("errors-30", "30 of 100 requests come to HTTP 503", Fault::Flaky(30))
+        ..told("errors-30", "30 of 100 requests come to HTTP 500, 502 or 503", Fault::Flaky(30))
     },
 ];
 
