@@ -77,6 +77,13 @@ fn r2_r9_nor_do_they_over_one_connection_a_request() {
     let drills = drilled(&["refuse", "reset", "hang"], &["--over", "http1"]);
     nobody_noticed(&drills);
     lost_its_share(&drills);
+    // What is refused at once is asked of another, what is silent is hedged, and copies lead the way back.
+    for ((fault, drill), extra) in drills.iter().zip(["retries", "retries", "hedges"]) {
+        for count in [extra, "copies"] {
+            assert!(drill["calls"][count].as_u64() > Some(0), "{fault}: {count}: {}", drill["calls"]);
+        }
+    }
+    assert_eq!(drills[2].1["calls_outage"]["retries"], 0, "nothing fails while a cloud is silent");
 }
 
 /// A grey failure is left behind too.
