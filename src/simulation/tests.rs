@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use super::*;
 use crate::config::Tier;
 use crate::gateway::{Gateway, Packet};
-use tokio::time::sleep;
 
 fn outages(texts: &[&str]) -> Vec<Outage> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -241,12 +240,17 @@ async fn a_cloud_behind_a_bad_certificate_or_name_is_left_for_another() {
         let served = served_by(&gateway).await;
         let backend = simulation.backends().iter().find(|backend| backend.name() == served).unwrap();
         backend.set(Some(fault));
+        let is_down = || {
+            let status = gateway.status();
+            status.chains[0].backends.iter().any(|b| b.name == served && b.state != "ok" && b.failures > 0)
+        };
         let left = async {
-            while served_by(&gateway).await == served || backend.struck() == 0 {
-                sleep(Duration::from_millis(20)).await;
+            while !is_down() || backend.struck() == 0 {
+                served_by(&gateway).await;
             }
         };
         tokio::time::timeout(Duration::from_secs(20), left).await.unwrap_or_else(|_| panic!("{fault:?}"));
+        assert_ne!(served_by(&gateway).await, served, "{fault:?}");
     }
 }
 
