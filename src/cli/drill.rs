@@ -1,5 +1,6 @@
 //! `outrigger drill`: how this policy, and simpler ones, would have fared in recorded incidents.
 
+mod loopback;
 mod own_fleet;
 mod report;
 
@@ -27,12 +28,14 @@ const SEEDS_MAX: u64 = 1000;
   outrigger drill S02 S10 --seed 7
   outrigger drill S02 --seeds 1-20 --labels each
   outrigger drill --all --compare roundrobin
-  outrigger drill S09 --config outrigger.toml    the incident against your own fleet")]
+  outrigger drill S09 --config outrigger.toml    the incident against your own fleet
+  outrigger drill --loopback                     over real sockets, in every way that a cloud can fail
+  outrigger drill --loopback refuse hang --rate 200")]
 pub(super) struct DrillArgs {
-    /// Scenarios to replay.
+    /// Scenarios to replay; with --loopback the names of faults.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// Show the scenarios that come with the program.
+    /// Show the scenarios that come with the program, and the faults of --loopback.
     #[arg(long, conflicts_with_all = ["ids", "all", "scenario"])]
     list: bool,
     /// Replay every scenario that comes with the program.
@@ -50,7 +53,7 @@ pub(super) struct DrillArgs {
     /// Simpler policies to run on the same world and seed.
     #[arg(long, value_enum)]
     compare: Option<Compare>,
-    /// Put the backends of this configuration into the scenarios instead of their own.
+    /// Put the backends of this configuration into the scenarios, or in the place of the three clouds.
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A scenario of your own; docs/scenarios.md describes the format.
@@ -59,6 +62,8 @@ pub(super) struct DrillArgs {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    sockets: loopback::LoopbackArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -133,6 +138,9 @@ pub(super) fn run(args: &DrillArgs) -> Outcome {
     if args.list {
         return list(args.json);
     }
+    if args.sockets.loopback {
+        return loopback::run(args);
+    }
     let mut scenarios = match scenarios(args) {
         Ok(scenarios) => scenarios,
         Err(message) => {
@@ -167,7 +175,10 @@ fn list(json: bool) -> Outcome {
     if json {
         let rows: Vec<_> = shipped
             .iter()
-            .map(|s| serde_json::json!({ "id": s.id, "title": s.title, "history": s.history }))
+            .map(|s| serde_json::json!({ "id": s.id, "title": s.title, "history": s.history, "way": "virtual" }))
+            .chain(drill::loopback::FAULTS.iter().map(
+                |fault| serde_json::json!({ "id": fault.name, "title": fault.title, "way": "loopback" }),
+            ))
             .collect();
         anstream::println!("{}", serde_json::Value::from(rows));
         return Outcome::Done;
@@ -175,6 +186,10 @@ fn list(json: bool) -> Outcome {
     for scenario in shipped {
         anstream::println!("{}  {}", styled(STRONG, &scenario.id), scenario.title);
         anstream::println!("     {}", scenario.history);
+    }
+    anstream::println!("\nwith --loopback, over real sockets:");
+    for fault in drill::loopback::FAULTS {
+        anstream::println!("{}  {}", styled(STRONG, format!("{:13}", fault.name)), fault.title);
     }
     Outcome::Done
 }

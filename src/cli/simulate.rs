@@ -52,7 +52,12 @@ fn block_time(text: &str) -> Result<Duration, String> {
 impl SimulateArgs {
     /// Starts the clouds and returns how to serve them. What is wrong is said here.
     pub(super) fn start(&self, of: Option<&Config>) -> Result<(Simulation, Config), Outcome> {
-        let settings = Settings { block_time: self.block_time, seed: self.seed, outages: self.kill.clone() };
+        let settings = Settings {
+            block_time: self.block_time,
+            seed: self.seed,
+            outages: self.kill.clone(),
+            ..Settings::default()
+        };
         Simulation::start(&settings, of).map_err(|error| {
             let (prefix, outcome) = match &error {
                 SimulationError::Outage { .. } => ("--kill ", Outcome::WrongUsage),

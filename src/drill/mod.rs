@@ -4,13 +4,16 @@
 //! happen, from a seed; [`replay`] drives requests through a policy under a virtual clock, millions of
 //! attempts a minute, and gives [`Measures`]; [`judge`] holds them against what the scenario expects.
 //! Nothing here reads a clock, opens a socket or draws ambient randomness, so that a seed replays a run.
-//! `docs/scenarios.md` describes the files.
+//! `docs/scenarios.md` describes the files. [`loopback`] is the other half: one cloud fails over real sockets,
+//! by the machine's own clock.
 
 #![deny(clippy::disallowed_methods)]
 
 mod driver;
 mod expectations;
 mod format;
+#[allow(clippy::disallowed_methods)] // it measures
+pub mod loopback;
 mod measures;
 mod onsets;
 mod random;

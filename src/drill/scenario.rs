@@ -517,7 +517,7 @@ fn usual_head_lag() -> Quantiles {
 }
 
 /// What wallets and backends ask, by share.
-fn usual_mix() -> BTreeMap<String, f64> {
+pub(super) fn usual_mix() -> BTreeMap<String, f64> {
     [
         ("eth_call", 0.42),
         ("eth_blockNumber", 0.14),

@@ -38,11 +38,21 @@ pub(super) struct Chain {
     wanted: tokio::sync::Notify,
     used_at_ms: AtomicU64,
     changes_told: AtomicU64,
+    pub(super) calls: Calls,
     grapevine: Arc<Grapevine>,
     /// An answer showed who is in front of a backend, and that was not known.
     pub(super) evidence: tokio::sync::Notify,
     /// What the fleet was told last of what its backends share.
     derived: Mutex<Vec<Vec<DerivedLabel>>>,
+}
+
+/// How many calls clients made, and how many were made beyond them.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    pub(super) carried: AtomicU64,
+    pub(super) hedges: AtomicU64,
+    pub(super) retries: AtomicU64,
+    pub(super) copies: AtomicU64,
 }
 
 /// The policy's state and the generator it draws from, behind one lock that is held for microseconds.
@@ -84,6 +94,7 @@ impl Chain {
             wanted: tokio::sync::Notify::new(),
             used_at_ms: AtomicU64::new(0),
             changes_told: AtomicU64::new(0),
+            calls: Calls::default(),
             grapevine,
             evidence: tokio::sync::Notify::new(),
             derived: Mutex::default(),

@@ -4,6 +4,7 @@
 //! spawned. Dropping the future is how a client that hung up cancels its attempts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -42,13 +43,26 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
     let mut board = Board::new(calls.len());
     let mut course = Course { chain, flight: Flight::new(plan) };
     let mut under_way = FuturesUnordered::new();
+    let count = |of: &AtomicU64, calls: usize| of.fetch_add(calls as u64, Ordering::Relaxed);
+    count(&chain.calls.carried, calls.len());
     let mut step = course.on(Event::Start);
+    let (mut asked_before, mut by_time) = (false, false);
     loop {
         let wake = match step {
             Step::Send { backend, wake, copy_to } => {
                 if let Some(copy_to) = copy_to {
+                    count(&chain.calls.copies, calls.len());
                     send_aside(chain, calls, copy_to, plan.need);
                 }
+                if asked_before {
+                    // Somebody who is still silent is hedged; after a failure it is another attempt.
+                    let hedged = by_time && !under_way.is_empty();
+                    count(
+                        if hedged { &chain.calls.hedges } else { &chain.calls.retries },
+                        board.open().len(),
+                    );
+                }
+                asked_before = true;
                 let items = board.open();
                 board.asked(&items);
                 let order = Order { backend, items, deadline: plan.deadline, repeat: plan.repeat };
@@ -69,6 +83,7 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
             Some(ended) = under_way.next() => Some(ended),
             () = sleep_until(chain.instant(wake)) => None,
         };
+        by_time = ended.is_none();
         step = match ended {
             Some(ended) => {
                 let (backend, sent) = (ended.backend, ended.sent);

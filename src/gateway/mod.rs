@@ -60,8 +60,8 @@ pub use explain::{CandidateStatus, DecisionStatus};
 pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{
-    BackendStatus, BudgetStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus, HealthStatus,
-    RetiredStatus, Status,
+    BackendStatus, BudgetStatus, CallsStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus,
+    HealthStatus, RetiredStatus, Status,
 };
 pub use survey::{BackendSurvey, ChainSurvey, survey};
 
@@ -111,9 +111,14 @@ impl Gateway {
     /// # Errors
     /// When certificate authorities cannot be loaded, or outside a tokio runtime.
     pub fn new(config: &Config) -> Result<Self, GatewayError> {
+        Self::over(config, Tls::new(&roots(&config.routing.roots))?, Dns::system())
+    }
+
+    /// The same with other certificate authorities and another resolver than the configuration's: a network
+    /// that is simulated.
+    pub(crate) fn over(config: &Config, tls: Tls, dns: Dns) -> Result<Self, GatewayError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| GatewayError::NoRuntime)?;
-        let tls = Arc::new(Tls::new(&roots(&config.routing.roots))?);
-        let dns = Arc::new(Dns::system());
+        let (tls, dns) = (Arc::new(tls), Arc::new(dns));
         let tasks = CancellationToken::new();
         let grapevine = Arc::new(Grapevine::default());
         let chains: Vec<_> = config

@@ -1,6 +1,7 @@
 //! What a person or a load balancer may know: chains, backends, domains, health, heads. No secrets.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -41,12 +42,27 @@ pub struct ChainStatus {
     pub head: Option<u64>,
     /// The backend that serves in calm weather.
     pub favourite: Option<String>,
+    /// Calls that went to backends, and what was sent beyond them.
+    pub calls: CallsStatus,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
     pub backends: Vec<BackendStatus>,
     /// What changed lately and why, the latest first.
     pub changes: Vec<ChangeStatus>,
+}
+
+/// Calls of one chain since the start. Extra calls come out of budgets; light probes are not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CallsStatus {
+    /// Of clients, as far as a backend had to be asked.
+    pub carried: u64,
+    /// Sent to a second backend while the first was silent.
+    pub hedges: u64,
+    /// Sent to another backend after a failure.
+    pub retries: u64,
+    /// Sent to a backend on its way back as well, to prove it; nobody waits for their answers.
+    pub copies: u64,
 }
 
 /// Something that changed how requests are routed.
@@ -225,9 +241,23 @@ impl ChainStatus {
             ready,
             head: backends.iter().filter(|b| b.state != "wrong chain").filter_map(|b| b.head).max(),
             favourite,
+            calls: CallsStatus::of(chain),
             domains,
             backends,
             changes,
+        }
+    }
+}
+
+impl CallsStatus {
+    fn of(chain: &Chain) -> Self {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let calls = &chain.calls;
+        Self {
+            carried: read(&calls.carried),
+            hedges: read(&calls.hedges),
+            retries: read(&calls.retries),
+            copies: read(&calls.copies),
         }
     }
 }

@@ -2,7 +2,13 @@
 //! the mnemonic `test test test test test test test test test test test junk`, and what is sent to them on a
 //! real network is taken within seconds.
 
-use alloy_primitives::{Address, B256, U256, address, b256};
+use alloy_consensus::crypto::secp256k1;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, TxKind, U256, address, b256, hex};
+
+use super::CHAIN_ID;
+use super::fees::SUGGESTED_TIP;
 
 /// An account whose key everybody has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +17,29 @@ pub struct DevAccount {
     pub address: Address,
     /// Its private key, known to the whole world.
     pub key: B256,
+}
+
+impl DevAccount {
+    /// A signed transfer of so many wei on the simulated chain, as hex, and its hash.
+    pub fn transfer(&self, nonce: u64, to: Address, wei: u64) -> Option<(String, B256)> {
+        /// What a transfer without calldata takes.
+        const GAS: u64 = 21_000;
+        /// Above any base fee that the simulation reaches by itself: its blocks are far from full.
+        const FEE_CAP: u128 = 100_000_000_000;
+        let transaction = TxEip1559 {
+            chain_id: CHAIN_ID,
+            nonce,
+            gas_limit: GAS,
+            max_fee_per_gas: FEE_CAP,
+            max_priority_fee_per_gas: SUGGESTED_TIP,
+            to: TxKind::Call(to),
+            value: U256::from(wei),
+            ..TxEip1559::default()
+        };
+        let signature = secp256k1::sign_message(self.key, transaction.signature_hash()).ok()?;
+        let signed = TxEnvelope::from(transaction.into_signed(signature));
+        Some((hex::encode_prefixed(signed.encoded_2718()), *signed.tx_hash()))
+    }
 }
 
 /// In the order of derivation, m/44'/60'/0'/0/i.
@@ -34,7 +63,6 @@ pub const GENESIS_BALANCE: U256 = U256::from_limbs([0x19e0_c9ba_b240_0000, 0x21e
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::crypto::secp256k1;
 
     #[test]
     fn every_key_belongs_to_its_address() {
@@ -43,6 +71,14 @@ mod tests {
             let signature = secp256k1::sign_message(account.key, message).unwrap();
             assert_eq!(signature.recover_address_from_prehash(&message).unwrap(), account.address);
         }
+    }
+
+    #[test]
+    fn a_transfer_is_what_the_simulation_takes_from_its_sender() {
+        let [from, to, ..] = DEV_ACCOUNTS;
+        let (raw, hash) = from.transfer(3, to.address, 7).unwrap();
+        let read = super::super::transaction::Transaction::check(&raw).unwrap();
+        assert_eq!((read.hash, read.sender, read.to, read.nonce()), (hash, from.address, to.address, 3));
     }
 
     #[test]

@@ -1,44 +1,45 @@
 //! One simulated backend: an HTTP server on a free loopback port, with a latency of its own, that can be made to fail.
+//! Here are its sockets; `respond.rs` has its answers.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Limited, StreamBody};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::certificates::Certificates;
 use super::chain::{Chain, View};
 use super::fault::Fault;
+use super::names::{self, Named};
 use super::node::converse;
 use super::pool::NodeIndex;
+use super::respond::respond;
 
-/// Largest request that a node takes, as in geth.
-const BODY_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// Connections of one backend; beyond them the kernel's queue holds newcomers.
 const CONNECTIONS_MAX: usize = 512;
 /// The kernel's queue.
 const BACKLOG: i32 = 128;
+/// Requests under way on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
 /// A client that sends half a header is let go.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a failed accept or bind.
-const REST: Duration = Duration::from_millis(50);
+pub(super) const REST: Duration = Duration::from_millis(50);
 
 /// The chain and the moment it began: what all backends share.
 pub(super) struct World {
@@ -52,12 +53,31 @@ impl World {
     }
 
     /// Answers a body as this node would now.
-    fn converse(&self, node: NodeIndex, behind: u64, name: &str, body: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn converse(&self, node: NodeIndex, behind: u64, name: &str, body: &[u8]) -> Option<Vec<u8>> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that time never goes back for the chain.
         let now = self.started.elapsed();
         chain.advance(now);
         converse(&mut chain, View { node, now, behind }, name, body)
+    }
+
+    /// The highest block number that one of the first `nodes` nodes has.
+    pub(super) fn head(&self, nodes: usize) -> u64 {
+        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.started.elapsed();
+        chain.advance(now);
+        let heads = (0..nodes).map(|node| chain.head(View { node, now, behind: 0 }).header.number);
+        heads.max().unwrap_or_default()
+    }
+
+    /// Whether one of the first `nodes` nodes could have answered so, now or up to `behind` blocks ago.
+    pub(super) fn could_answer(&self, nodes: usize, behind: u64, call: &[u8], result: &Value) -> bool {
+        let views = (0..=behind).flat_map(|behind| (0..nodes).map(move |node| (node, behind)));
+        views.into_iter().any(|(node, behind)| {
+            let said = self.converse(node, behind, "", call).unwrap_or_default();
+            let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+            said.get("result") == Some(result)
+        })
     }
 }
 
@@ -84,20 +104,48 @@ impl Latency {
 /// A running backend; it ends when this is dropped.
 pub struct SimulatedBackend {
     name: Arc<str>,
+    node: NodeIndex,
     address: SocketAddr,
+    has_tls: bool,
     fault: watch::Sender<Option<Fault>>,
+    struck: Arc<AtomicU64>,
     _task: DropGuard,
 }
 
 /// What the connections of a backend share.
-struct Serving {
-    world: Arc<World>,
-    node: NodeIndex,
-    name: Arc<str>,
+pub(super) struct Serving {
+    pub(super) world: Arc<World>,
+    pub(super) node: NodeIndex,
+    pub(super) name: Arc<str>,
     latency: Latency,
     rng: Mutex<SmallRng>,
-    fault: watch::Receiver<Option<Fault>>,
+    pub(super) fault: watch::Receiver<Option<Fault>>,
+    struck: Arc<AtomicU64>,
+    certificates: Option<Arc<Certificates>>,
     ended: CancellationToken,
+}
+
+impl Serving {
+    pub(super) fn latency(&self) -> Duration {
+        self.latency.draw(&mut self.rng())
+    }
+
+    /// An HTTP status for so many of a hundred.
+    pub(super) fn fails_as(&self, percent: u8) -> Option<u16> {
+        const STATUSES: [u16; 3] = [500, 502, 503];
+        let mut rng = self.rng();
+        let fails = rng.random_range(0..100) < percent;
+        fails.then(|| STATUSES[rng.random_range(0..STATUSES.len())])
+    }
+
+    fn rng(&self) -> std::sync::MutexGuard<'_, SmallRng> {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fault has met somebody.
+    pub(super) fn strikes(&self) {
+        self.struck.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl SimulatedBackend {
@@ -108,6 +156,7 @@ impl SimulatedBackend {
         name: &str,
         latency: Latency,
         seed: u64,
+        certificates: Option<Arc<Certificates>>,
     ) -> io::Result<Self> {
         let socket = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -115,6 +164,7 @@ impl SimulatedBackend {
         let (fault, watched) = watch::channel(None);
         let ended = CancellationToken::new();
         let name: Arc<str> = name.into();
+        let (struck, has_tls) = (Arc::<AtomicU64>::default(), certificates.is_some());
         let serving = Arc::new(Serving {
             world,
             node,
@@ -122,6 +172,8 @@ impl SimulatedBackend {
             latency,
             rng: Mutex::new(SmallRng::seed_from_u64(seed ^ node as u64)),
             fault: watched,
+            struck: struck.clone(),
+            certificates,
             ended: ended.clone(),
         });
         tokio::spawn(async move {
@@ -130,7 +182,7 @@ impl SimulatedBackend {
                 () = serving.ended.cancelled() => {}
             }
         });
-        Ok(Self { name, address, fault, _task: ended.drop_guard() })
+        Ok(Self { name, node, address, has_tls, fault, struck, _task: ended.drop_guard() })
     }
 
     /// Its name.
@@ -140,12 +192,26 @@ impl SimulatedBackend {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        match self.has_tls {
+            true => format!("https://{}:{}/", names::of_backend(self.node), self.address.port()),
+            false => format!("http://{}/", self.address),
+        }
     }
 
     /// From now on it fails so, or works again.
     pub fn set(&self, fault: Option<Fault>) {
         self.fault.send_replace(fault);
+    }
+
+    /// How often a fault has met somebody: a request, a connection that was accepted or open, a look-up of its
+    /// name. Connections that are refused, or not even that, cannot be counted.
+    pub fn struck(&self) -> u64 {
+        self.struck.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn named(&self) -> (String, Named) {
+        let (fault, struck) = (self.fault.subscribe(), self.struck.clone());
+        (names::of_backend(self.node), Named { address: self.address.ip(), fault, struck })
     }
 }
 
@@ -171,7 +237,7 @@ async fn accept(serving: &Arc<Serving>, listener: TcpListener, address: SocketAd
     loop {
         let now = *fault.borrow_and_update();
         match now {
-            Some(Fault::Refuse) => {
+            Some(Fault::Refuse | Fault::NameElsewhere) => {
                 drop(listener.take());
                 let reserved = bound(address);
                 if fault.changed().await.is_err() {
@@ -183,6 +249,18 @@ async fn accept(serving: &Arc<Serving>, listener: TcpListener, address: SocketAd
             Some(Fault::BlackHole) => {
                 if fault.changed().await.is_err() {
                     return;
+                }
+                continue;
+            }
+            Some(Fault::Unanswered) => {
+                let closed = listener.as_ref().map(|listener| Closed::new(listener, address));
+                let changed = fault.changed().await;
+                drop(closed);
+                if changed.is_err() {
+                    return;
+                }
+                if let Some(listener) = &listener {
+                    let _ = SockRef::from(listener).listen(BACKLOG);
                 }
                 continue;
             }
@@ -224,141 +302,115 @@ async fn accept(serving: &Arc<Serving>, listener: TcpListener, address: SocketAd
     }
 }
 
+/// A listener whose queue is full, so that Linux drops every further connection's first packet.
+struct Closed {
+    _filling: Vec<Socket>,
+}
+
+impl Closed {
+    /// The shortest queue holds one; a second connection makes sure that it is there.
+    const FILLING: usize = 2;
+
+    fn new(listener: &TcpListener, address: SocketAddr) -> Self {
+        let _ = SockRef::from(listener).listen(0);
+        let filling = (0..Self::FILLING).filter_map(|_| {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).ok()?;
+            socket.set_nonblocking(true).ok()?;
+            let _ = socket.connect(&address.into()); // under way
+            Some(socket)
+        });
+        Self { _filling: filling.collect() }
+    }
+}
+
 async fn serve(serving: &Arc<Serving>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     // A second handle on the socket: how it is closed is decided after hyper has let go of the first.
     let Ok(handle) = SockRef::from(&stream).try_clone() else { return };
     let mut fault = serving.fault.clone();
-    let service = service_fn(|request| respond(serving.clone(), request));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut exchange = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ends = Ends::default();
+    let mut exchange = std::pin::pin!(exchange(serving, stream, &ends));
+    let mut is_new = true;
     loop {
         let now = *fault.borrow_and_update();
         match now {
             Some(Fault::Refuse) => break,
-            Some(Fault::BlackHole) => {
+            Some(now) if now.is_silence() => {
+                serving.strikes();
                 if fault.changed().await.is_err() {
                     return;
                 }
                 continue;
             }
+            Some(now) if now.is_of_new_connections() && !is_new => ends.in_order.cancel(),
             _ => {}
         }
+        is_new = false;
         tokio::select! {
             biased;
             _ = fault.changed() => {}
-            ended = exchange.as_mut() => match ended {
-                Err(error) if is_cut(&error) => break,
-                _ => return,
-            },
+            () = ends.cut.cancelled() => break,
+            () = exchange.as_mut() => return,
         }
     }
     // Closing with nothing to wait for is a reset.
     let _ = handle.set_linger(Some(Duration::ZERO));
 }
 
-/// The service fails so when the connection is to be reset.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is cut on purpose")]
-struct Cut;
-
-fn is_cut(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<Cut>())
+/// How a connection is told to end.
+#[derive(Clone, Default)]
+pub(super) struct Ends {
+    /// What is under way is answered first.
+    in_order: CancellationToken,
+    /// Nothing is.
+    pub(super) cut: CancellationToken,
 }
 
-type Body = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
-
-async fn respond(serving: Arc<Serving>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
-    if request.method() != Method::POST {
-        return Ok(page(StatusCode::METHOD_NOT_ALLOWED, "text/plain", Bytes::from_static(b"POST only\n")));
-    }
-    let Ok(body) = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await else {
-        return Ok(page(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", Bytes::new()));
+/// One connection from its first byte to its end in good order.
+async fn exchange(serving: &Arc<Serving>, stream: TcpStream, ends: &Ends) {
+    let Some(certificates) = &serving.certificates else {
+        return converse_over(serving, stream, false, ends).await;
     };
-    let mut watched = serving.fault.clone();
-    let fault = *watched.borrow_and_update();
-    sleep(serving.latency()).await;
-    match fault {
-        Some(Fault::Reset) => return Err(Cut),
-        Some(Fault::Hang) => {
-            let _ = watched.changed().await;
-            return Err(Cut);
-        }
-        Some(Fault::Status(status)) => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return Ok(page(status, "text/html", web_page(status.as_str())));
-        }
-        Some(Fault::Html) => {
-            return Ok(page(StatusCode::OK, "text/html", web_page("Just a moment...")));
-        }
-        Some(Fault::Slow(longer)) => sleep(longer).await,
-        _ => {}
+    let has_expired = *serving.fault.borrow() == Some(Fault::ExpiredCertificate);
+    if has_expired {
+        serving.strikes();
     }
-    let behind = fault.map_or(0, Fault::blocks_behind);
-    let answer = serving.world.converse(serving.node, behind, &serving.name, &body.to_bytes());
-    let answer = Bytes::from(answer.unwrap_or_default());
-    Ok(match fault {
-        Some(Fault::Trickle(rate)) => sent(StatusCode::OK, JSON, answer.len(), trickle(answer, rate)),
-        Some(Fault::Truncated) => {
-            sent(StatusCode::OK, JSON, answer.len(), truncated(answer.slice(..answer.len() / 2)))
-        }
-        _ => page(StatusCode::OK, JSON, answer),
-    })
-}
-
-const JSON: &str = "application/json";
-
-impl Serving {
-    fn latency(&self) -> Duration {
-        self.latency.draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    let config = if has_expired { &certificates.expired } else { &certificates.valid };
+    if let Ok(stream) = TlsAcceptor::from(config.clone()).accept(stream).await {
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        converse_over(serving, stream, http2, ends).await;
     }
 }
 
-fn web_page(title: &str) -> Bytes {
-    format!("<!DOCTYPE html><html><title>{title}</title><body><h1>{title}</h1></body></html>\n").into()
-}
-
-fn page(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
-    let length = body.len();
-    let whole = stream::once(async move { Ok::<_, Infallible>(Frame::data(body)) });
-    sent(status, content_type, length, whole.map(|Ok(frame)| Ok(frame)).boxed())
-}
-
-fn sent(
-    status: StatusCode,
-    content_type: &'static str,
-    length: usize,
-    body: BoxStream<'static, io::Result<Frame<Bytes>>>,
-) -> Response<Body> {
-    let mut response = Response::new(StreamBody::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    response
-}
-
-/// The bytes, and then an end that was not announced. hyper drops what it has not written yet when a body
-/// fails, so the end comes a little later.
-fn truncated(half: Bytes) -> BoxStream<'static, io::Result<Frame<Bytes>>> {
-    let end = stream::once(async {
-        sleep(REST).await;
-        Err(io::ErrorKind::ConnectionAborted.into())
+async fn converse_over<S>(serving: &Arc<Serving>, stream: S, http2: bool, ends: &Ends)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let io = TokioIo::new(stream);
+    let service = service_fn(|request| {
+        let (serving, cut) = (serving.clone(), ends.cut.clone());
+        async move { Ok::<_, Infallible>(respond(serving, request, cut).await) }
     });
-    stream::once(async { Ok(Frame::data(half)) }).chain(end).boxed()
-}
-
-/// Ten pieces a second.
-fn trickle(body: Bytes, bytes_per_second: u32) -> BoxStream<'static, io::Result<Frame<Bytes>>> {
-    const PIECES_PER_SECOND: u32 = 10;
-    let piece = usize::try_from((bytes_per_second / PIECES_PER_SECOND).max(1)).unwrap_or(1);
-    let pieces = stream::unfold(body, move |mut left| async move {
-        if left.is_empty() {
-            return None;
+    // Errors are the client's, or asked for.
+    if http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+        let mut exchange = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            _ = exchange.as_mut() => return,
+            () = ends.in_order.cancelled() => {}
         }
-        sleep(Duration::from_secs(1) / PIECES_PER_SECOND).await;
-        let next = left.split_to(piece.min(left.len()));
-        Some((Ok(Frame::data(next)), left))
-    });
-    pieces.boxed()
+        exchange.as_mut().graceful_shutdown();
+        let _ = exchange.await;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let mut exchange = std::pin::pin!(builder.serve_connection(io, service));
+        tokio::select! {
+            _ = exchange.as_mut() => return,
+            () = ends.in_order.cancelled() => {}
+        }
+        exchange.as_mut().graceful_shutdown();
+        let _ = exchange.await;
+    }
 }

@@ -41,17 +41,20 @@ mod accounts;
 mod backend;
 #[deny(clippy::disallowed_methods)]
 mod block;
+mod certificates;
 #[deny(clippy::disallowed_methods)]
 mod chain;
 mod fault;
 mod fees;
 mod json;
+mod names;
 #[deny(clippy::disallowed_methods)]
 mod node;
 #[deny(clippy::disallowed_methods)]
 mod outage;
 #[deny(clippy::disallowed_methods)]
 mod pool;
+mod respond;
 mod state;
 mod transaction;
 
@@ -63,13 +66,18 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{self, BackendBuilder, ChainBuilder, Config, ConfigErrors};
+use crate::gateway::{Gateway, GatewayError};
+use crate::upstream::{Dns, Roots, Tls};
 
 use backend::World;
+use certificates::Certificates;
 use chain::{Chain, Genesis};
+use names::Names;
 use outage::{Turn, timeline};
 
 pub use accounts::{DEV_ACCOUNTS, DevAccount, GENESIS_BALANCE};
 pub use backend::{Latency, SimulatedBackend};
+pub use certificates::CertificateError;
 pub use fault::Fault;
 pub use outage::{Outage, OutageError};
 
@@ -93,11 +101,28 @@ pub struct Settings {
     pub seed: u64,
     /// Who goes away and when.
     pub outages: Vec<Outage>,
+    /// What is spoken with the backends.
+    pub transport: Transport,
+}
+
+/// What is spoken with simulated backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Transport {
+    /// HTTP/1.1 at a plain address.
+    #[default]
+    Plain,
+    /// TLS under a name, as with providers: only [`Simulation::gateway`] finds the way.
+    #[cfg(feature = "cli")]
+    Tls {
+        /// HTTP/2 for those who offer it; else HTTP/1.1.
+        http2: bool,
+    },
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { block_time: *BLOCK_TIME.start(), seed: 1, outages: Vec::new() }
+        Self { block_time: *BLOCK_TIME.start(), seed: 1, outages: Vec::new(), transport: Transport::Plain }
     }
 }
 
@@ -116,6 +141,9 @@ pub enum SimulationError {
     /// The configuration's names do not fit.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// No certificates.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// No sockets on loopback.
     #[error("cannot listen on 127.0.0.1: {0}")]
     Io(#[from] io::Error),
@@ -124,8 +152,15 @@ pub enum SimulationError {
 /// A running simulation; it ends when this is dropped.
 pub struct Simulation {
     backends: Arc<[SimulatedBackend]>,
+    world: Arc<World>,
+    block_time: Duration,
+    certificates: Option<Arc<Certificates>>,
     _outages: DropGuard,
 }
+
+/// How old an address grows before a gateway of [`Simulation::gateway`] asks for it again: ten times as often as
+/// in the real world, so that an outage of a name need not last for minutes to be noticed.
+const NAMES_REFRESHED_AFTER: Duration = Duration::from_secs(2);
 
 impl Simulation {
     /// Starts the clouds, inside a tokio runtime. The answer's second part is the configuration to serve them
@@ -139,8 +174,14 @@ impl Simulation {
             Genesis { timestamp: unix_time_s(), block_time: settings.block_time, seed: settings.seed };
         let world = Arc::new(World::new(Chain::new(genesis)));
         let started = Instant::now();
+        let certificates = match settings.transport {
+            Transport::Plain => None,
+            #[cfg(feature = "cli")]
+            Transport::Tls { http2 } => Some(Arc::new(Certificates::make(http2)?)),
+        };
         let backends = fleet.iter().enumerate().map(|(node, (name, _))| {
-            SimulatedBackend::start(world.clone(), node, name, latency(node), settings.seed)
+            let (world, certificates) = (world.clone(), certificates.clone());
+            SimulatedBackend::start(world, node, name, latency(node), settings.seed, certificates)
         });
         let backends = backends.collect::<io::Result<Arc<[_]>>>()?;
         let config = configured(of, &fleet, settings.block_time, |at| backends[at].url())?;
@@ -155,7 +196,35 @@ impl Simulation {
                 () = cancelled.cancelled() => {}
             }
         });
-        Ok((Self { backends, _outages: ended.drop_guard() }, config))
+        let block_time = settings.block_time;
+        Ok((Self { backends, world, block_time, certificates, _outages: ended.drop_guard() }, config))
+    }
+
+    /// A gateway that finds the simulated names and believes the simulated certificates, and no others.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn gateway(&self, config: &Config) -> Result<Gateway, GatewayError> {
+        let Some(certificates) = &self.certificates else { return Gateway::new(config) };
+        let tls = Tls::new(&Roots::Given(vec![certificates.root.clone()]))?;
+        let names = Names(self.backends.iter().map(SimulatedBackend::named).collect());
+        Gateway::over(config, tls, Dns::with(names).refreshed_after(NAMES_REFRESHED_AFTER))
+    }
+
+    /// The highest block number that any cloud has by now.
+    pub fn head(&self) -> u64 {
+        self.world.head(self.backends.len())
+    }
+
+    /// Time between blocks.
+    pub fn block_time(&self) -> Duration {
+        self.block_time
+    }
+
+    /// Whether a node of this chain could have given `result` to `call` (a JSON-RPC request object), now or up to
+    /// `behind` blocks ago: what an answer is checked against that somebody got meanwhile.
+    pub fn could_answer(&self, call: &[u8], result: &serde_json::Value, behind: u64) -> bool {
+        self.world.could_answer(self.backends.len(), behind, call, result)
     }
 
     /// The backends, in the order of the configuration.

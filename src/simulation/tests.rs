@@ -129,6 +129,7 @@ async fn every_fault_is_what_a_client_meets_and_is_gone_when_it_is_lifted() {
     let table = [
         (Fault::Refuse, Err("ConnectionRefused")),
         (Fault::BlackHole, Err("silence")),
+        (Fault::Unanswered, Err("silence")),
         (Fault::Reset, Err("ConnectionReset")),
         (Fault::Hang, Err("silence")),
         (Fault::Slow(Duration::from_secs(5)), Err("silence")),
@@ -136,6 +137,8 @@ async fn every_fault_is_what_a_client_meets_and_is_gone_when_it_is_lifted() {
         (Fault::Truncated, Err("cut")),
         (Fault::Status(503), Ok((503, "<!DOCTYPE html>"))),
         (Fault::Html, Ok((200, "<!DOCTYPE html>"))),
+        (Fault::Garbage, Ok((200, "\0"))),
+        (Fault::ForeignId, Ok((200, r#"{"id":"another request's""#))),
         (Fault::Lag(2), Ok((200, r#"{"jsonrpc":"2.0","id":1,"result""#))),
     ];
     for (fault, expected) in table {
@@ -181,26 +184,143 @@ async fn a_dying_cloud_resets_the_connections_that_are_open() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// Plain, and as providers speak.
+fn transports() -> Vec<Transport> {
+    #[allow(unused_mut)]
+    let mut all = vec![Transport::Plain];
+    #[cfg(feature = "cli")]
+    all.extend([Transport::Tls { http2: false }, Transport::Tls { http2: true }]);
+    all
+}
+
+/// Who answers a read, which has to succeed.
+async fn served_by(gateway: &Gateway) -> String {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice"}"#;
+    let reply = gateway.answer(Packet { chain: None, body: body.into() }).await;
+    let said = String::from_utf8(reply.body.unwrap().to_vec()).unwrap();
+    assert!(said.contains("\"result\":\"0x"), "{said}");
+    reply.trail.backends.last().unwrap().to_string()
+}
+
 /// R1, R2, R9: whoever answered last is made to fail, and the next read is answered by another.
 #[tokio::test]
 async fn reads_go_on_whatever_befalls_the_cloud_that_answered_last() {
-    let (simulation, config) = Simulation::start(&Settings::default(), None).unwrap();
-    let gateway = Gateway::new(&config).unwrap();
-    let ask = async || {
-        let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice"}"#;
-        let reply = gateway.answer(Packet { chain: None, body: body.into() }).await;
-        let said = String::from_utf8(reply.body.unwrap().to_vec()).unwrap();
-        assert!(said.contains("\"result\":\"0x"), "{said}");
-        reply.trail.backends.last().unwrap().to_string()
-    };
-    for fault in [Fault::Refuse, Fault::Hang, Fault::Reset, Fault::Status(500), Fault::Html, Fault::Truncated]
-    {
-        let served = ask().await;
+    for transport in transports() {
+        let settings = Settings { transport, ..Settings::default() };
+        let (simulation, config) = Simulation::start(&settings, None).unwrap();
+        let gateway = simulation.gateway(&config).unwrap();
+        for fault in [
+            Fault::Refuse,
+            Fault::Hang,
+            Fault::Reset,
+            Fault::Status(500),
+            Fault::Html,
+            Fault::Truncated,
+            Fault::Garbage,
+            Fault::ForeignId,
+        ] {
+            let served = served_by(&gateway).await;
+            let backend = simulation.backends().iter().find(|backend| backend.name() == served).unwrap();
+            backend.set(Some(fault));
+            assert_ne!(served_by(&gateway).await, served, "{fault:?} over {transport:?}");
+            backend.set(None);
+        }
+    }
+}
+
+/// R2: of an expired certificate and of a name that leads elsewhere hears who connects anew. The connections
+/// that were open are closed, so that is everybody.
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn a_cloud_behind_a_bad_certificate_or_name_is_left_for_another() {
+    for fault in [Fault::ExpiredCertificate, Fault::NameElsewhere] {
+        let settings = Settings { transport: Transport::Tls { http2: true }, ..Settings::default() };
+        let (simulation, config) = Simulation::start(&settings, None).unwrap();
+        let gateway = simulation.gateway(&config).unwrap();
+        let served = served_by(&gateway).await;
         let backend = simulation.backends().iter().find(|backend| backend.name() == served).unwrap();
         backend.set(Some(fault));
-        assert_ne!(ask().await, served, "{fault:?}");
-        backend.set(None);
+        let is_down = || {
+            let status = gateway.status();
+            status.chains[0].backends.iter().any(|b| b.name == served && b.state != "ok" && b.failures > 0)
+        };
+        let left = async {
+            while !is_down() || backend.struck() == 0 {
+                served_by(&gateway).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), left).await.unwrap_or_else(|_| panic!("{fault:?}"));
+        assert_ne!(served_by(&gateway).await, served, "{fault:?}");
     }
+}
+
+/// O4: the last good address of a name that is gone goes on being used, for new connections too.
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn a_cloud_whose_name_is_gone_goes_on_serving() {
+    let settings = Settings { transport: Transport::Tls { http2: true }, ..Settings::default() };
+    let (simulation, config) = Simulation::start(&settings, None).unwrap();
+    let gateway = simulation.gateway(&config).unwrap();
+    served_by(&gateway).await;
+    for backend in simulation.backends() {
+        backend.set(Some(Fault::NameGone));
+    }
+    let looked_up = async {
+        while simulation.backends().iter().all(|backend| backend.struck() == 0) {
+            served_by(&gateway).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looked_up).await.expect("its name is asked for");
+    served_by(&gateway).await;
+}
+
+/// Where a cloud's packets get lost, a connection is not even made.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_unanswered_cloud_takes_no_connections_until_it_is_back() {
+    let (simulation, _config) = Simulation::start(&Settings::default(), None).unwrap();
+    let backend = &simulation.backends()[0];
+    let address = backend.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let connects = async || {
+        let connecting = tokio::net::TcpStream::connect(&address);
+        tokio::time::timeout(Duration::from_millis(300), connecting).await.is_ok_and(|made| made.is_ok())
+    };
+    assert!(connects().await);
+    backend.set(Some(Fault::Unanswered));
+    let lost = async { while connects().await {} };
+    tokio::time::timeout(Duration::from_secs(10), lost).await.expect("its packets are lost");
+    backend.set(None);
+    let back = async { while !matches!(call(backend).await, Ok((200, _))) {} };
+    tokio::time::timeout(Duration::from_secs(10), back).await.expect("it is back");
+}
+
+#[tokio::test]
+async fn a_flaky_cloud_fails_about_as_often_as_it_is_told_to() {
+    let (simulation, _config) = Simulation::start(&Settings::default(), None).unwrap();
+    let backend = &simulation.backends()[0];
+    backend.set(Some(Fault::Flaky(30)));
+    let calls = futures_util::future::join_all((0..100).map(|_| call(backend))).await;
+    let failed = calls.iter().filter(|met| matches!(met, Ok((500 | 502 | 503, _)))).count();
+    let answered =
+        calls.iter().filter(|met| matches!(met, Ok((200, said)) if said.contains("result"))).count();
+    assert_eq!(failed + answered, 100, "{calls:?}");
+    assert!((12..=50).contains(&failed), "{failed} of 100");
+}
+
+/// What could not have been said is told from what could.
+#[tokio::test]
+async fn answers_are_held_against_the_chain() {
+    let (simulation, _config) = Simulation::start(&Settings::default(), None).unwrap();
+    let ask = br#"{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["0x0",false]}"#;
+    let body = simulation.world.converse(0, 0, "", ask).unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert!(simulation.could_answer(ask, &said["result"], 0));
+    let mut forged = said["result"].clone();
+    forged["hash"] = forged["parentHash"].clone();
+    assert!(!simulation.could_answer(ask, &forged, 2));
+    assert!(!simulation.could_answer(ask, &serde_json::Value::Null, 2));
+    let ask = br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"}"#;
+    assert!(!simulation.could_answer(ask, &serde_json::json!("0x10000"), 2));
 }
 
 #[test]

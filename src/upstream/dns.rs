@@ -76,6 +76,7 @@ impl Resolve for SystemResolver {
 /// The names in use, each looked up once for all backends that share it.
 pub struct Dns {
     resolver: Arc<dyn Resolve>,
+    refresh_after: Duration,
     names: Mutex<HashMap<Box<str>, Weak<Name>>>,
     moves: watch::Sender<u64>,
 }
@@ -88,12 +89,24 @@ impl Dns {
 
     /// With another resolver.
     pub fn with(resolver: impl Resolve) -> Self {
-        Self { resolver: Arc::new(resolver), names: Mutex::default(), moves: watch::Sender::default() }
+        Self {
+            resolver: Arc::new(resolver),
+            refresh_after: REFRESH_AFTER,
+            names: Mutex::default(),
+            moves: watch::Sender::default(),
+        }
     }
 
     /// How often any name came to other addresses than it had before, to be waited for.
     pub(crate) fn moves(&self) -> watch::Receiver<u64> {
         self.moves.subscribe()
+    }
+
+    /// With another time than [`REFRESH_AFTER`], a second at least: a drill has no time to wait for that.
+    #[must_use]
+    pub fn refreshed_after(mut self, age: Duration) -> Self {
+        self.refresh_after = age.max(GAP);
+        self
     }
 
     /// A name to hold as long as it is used. Nothing is looked up yet.
@@ -107,6 +120,7 @@ impl Dns {
             host: host.into(),
             literal: host.parse().ok(),
             resolver: Arc::clone(&self.resolver),
+            refresh_after: self.refresh_after,
             known: watch::Sender::default(),
             moves: self.moves.clone(),
             wake: Arc::default(),
@@ -128,6 +142,7 @@ pub(super) struct Name {
     host: Box<str>,
     literal: Option<IpAddr>,
     resolver: Arc<dyn Resolve>,
+    refresh_after: Duration,
     known: watch::Sender<Known>,
     moves: watch::Sender<u64>,
     wake: Arc<Notify>,
@@ -181,7 +196,7 @@ impl Name {
         let rounds = {
             let known = known.borrow_and_update();
             if let Some(addresses) = known.at_once(now) {
-                if known.resolved_at.is_some_and(|at| now.duration_since(at) >= REFRESH_AFTER) {
+                if known.resolved_at.is_some_and(|at| now.duration_since(at) >= self.refresh_after) {
                     self.wake.notify_one();
                 }
                 return Ok(self.ordered(addresses, now));
@@ -305,8 +320,10 @@ fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
 
 /// The one task that looks a name up: a hung resolver holds this task, never a queue of them.
 async fn refresh(name: Weak<Name>) {
-    let (host, resolver, wake) = match name.upgrade() {
-        Some(name) => (name.host.clone(), Arc::clone(&name.resolver), Arc::clone(&name.wake)),
+    let (host, resolver, refresh_after, wake) = match name.upgrade() {
+        Some(name) => {
+            (name.host.clone(), Arc::clone(&name.resolver), name.refresh_after, Arc::clone(&name.wake))
+        }
         None => return,
     };
     let mut failed = false;
@@ -330,7 +347,7 @@ async fn refresh(name: Weak<Name>) {
         drop(this);
         sleep(GAP).await;
         // After a failure 2, 4, 8 s and so on; a request that finds no address wakes it sooner.
-        let pause = if failed { (GAP * (1 << failures.min(5))).min(REFRESH_AFTER) } else { REFRESH_AFTER };
+        let pause = if failed { (GAP * (1 << failures.min(5))).min(refresh_after) } else { refresh_after };
         tokio::select! {
             () = wake.notified() => {}
             () = sleep(pause.saturating_sub(GAP)), if wanted => {}

@@ -23,6 +23,8 @@ pub enum Roots {
     Native,
     /// Those of one PEM file, and no other.
     File(PathBuf),
+    /// These, and no other.
+    Given(Vec<CertificateDer<'static>>),
 }
 
 /// Why TLS cannot be set up.
@@ -108,6 +110,12 @@ fn load(roots: &Roots) -> Result<RootCertStore, TlsError> {
                 store.add(certificate).map_err(|e| refused(e.to_string()))?;
             }
             path.display().to_string()
+        }
+        Roots::Given(certificates) => {
+            for certificate in certificates {
+                store.add(certificate.clone())?;
+            }
+            "the given list".to_owned()
         }
     };
     if store.is_empty() {

@@ -1,5 +1,7 @@
 //! `outrigger drill` as a process: recorded incidents against the policy, from the command line.
 
+mod loopback;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -51,7 +53,9 @@ fn the_list_names_every_scenario_and_its_history() {
     for words in ["S01  AWS Tokyo", "2025-04-15", "S41  Accept and hang"] {
         assert!(said.contains(words), "{words}");
     }
-    assert_eq!(json(&drill(&["--list", "--json"])).as_array().map(Vec::len), Some(30));
+    let list = json(&drill(&["--list", "--json"]));
+    let ways = |way: &str| list.as_array().unwrap().iter().filter(|one| one["way"] == way).count();
+    assert_eq!((ways("virtual"), ways("loopback")), (30, 15));
 }
 
 #[test]

@@ -72,14 +72,14 @@ struct OnsetReport {
 }
 
 #[derive(Debug, Serialize)]
-struct Expectation {
-    expectation: &'static str,
-    bar: String,
-    measured: String,
+pub(super) struct Expectation {
+    pub(super) expectation: &'static str,
+    pub(super) bar: String,
+    pub(super) measured: String,
     /// `met`, `missed`, `skipped` or `no_occasion`.
-    verdict: &'static str,
+    pub(super) verdict: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -337,8 +337,12 @@ impl Report {
 }
 
 /// An expectation's key as words.
-fn in_words(key: &str) -> String {
+pub(super) fn in_words(key: &str) -> String {
     match key {
+        "added_p99_first_5s" => "the latency p99 added in the first 5 s".into(),
+        "added_p99_later" => "the latency p99 added from 5 s on".into(),
+        "share_halved_within" => "the time until the failed cloud kept less than half of its share".into(),
+        "back_within" => "the time until a recovered cloud took part in full".into(),
         "divert_p50" => "the median time to divert".into(),
         "divert_p99" => "the 99th percentile of the time to divert".into(),
         "added_p99" => "the latency p99 added while diverting".into(),

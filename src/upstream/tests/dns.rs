@@ -114,6 +114,18 @@ async fn a_name_that_moved_is_told_and_one_that_only_shuffles_or_fails_is_not() 
     assert_eq!(told(&name), (2, vec!["10.0.0.3".to_owned()]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn names_are_asked_for_again_as_often_as_wanted_but_not_more_than_once_a_second() {
+    for (wanted, due) in [(Duration::from_secs(2), 2), (Duration::ZERO, 1)] {
+        let Scripted { dns, asked, .. } = scripted(Says::Addresses(vec!["10.0.0.1"]));
+        let name = dns.refreshed_after(wanted).name("a.test");
+        known(&name).await.unwrap();
+        sleep(Duration::from_secs(10)).await;
+        let asked = asked.load(Ordering::SeqCst) as u64;
+        assert!((10 / due - 1..=10 / due + 1).contains(&asked), "{asked} times in 10 s, wanted {wanted:?}");
+    }
+}
+
 /// Behaviour O4.
 #[tokio::test(start_paused = true)]
 async fn the_last_good_addresses_outlive_the_resolver_for_an_hour() {
