@@ -19,6 +19,10 @@ const STEP_SUCCESSES: u32 = 1;
 const SHADOW_SUCCESSES: u32 = 3;
 /// Copies are not sent faster than this: they come out of the budget for extra calls.
 const SHADOW_GAP: Duration = Duration::from_millis(100);
+/// Copies under way to one that has answered some already.
+const UNHEARD_MAX: u32 = 3;
+/// A copy that was not heard of for so long is given up, and another one may be sent.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 /// After a copy that failed, the next one is sent at least this much later, after a part of the time that it has
 /// been ill, and no later than this.
 const STILL_ILL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -72,6 +76,8 @@ enum State {
         since: Timestamp,
         successes: u32,
         copied_at: Timestamp,
+        /// Copies sent since anything was heard of one.
+        unheard: u32,
     },
     Returning {
         step: usize,
@@ -114,12 +120,18 @@ impl Admission {
     pub fn wants_copy(&mut self, now: Timestamp) -> bool {
         match &mut self.state {
             State::Out { until } if now >= *until => {
-                self.state = State::Shadowed { since: now, successes: 0, copied_at: now };
+                self.state = State::Shadowed { since: now, successes: 0, copied_at: now, unheard: 1 };
                 true
             }
-            State::Shadowed { copied_at, .. } if now.since(*copied_at) >= SHADOW_GAP => {
-                *copied_at = now;
-                true
+            State::Shadowed { successes, copied_at, unheard, .. } => {
+                let silent = now.since(*copied_at);
+                // One that is silent still would take every copy that can be afforded, and answer none.
+                let may_wait = if *successes == 0 { 1 } else { UNHEARD_MAX };
+                let wants = (silent >= SHADOW_GAP && *unheard < may_wait) || silent >= GIVEN_UP_AFTER;
+                if wants {
+                    (*copied_at, *unheard) = (now, *unheard + 1);
+                }
+                wants
             }
             // A backend that is nobody's first choice would have no requests to prove itself on.
             State::Returning { copied_at, .. } if now.since(*copied_at) >= RETURNING_GAP => {
@@ -153,7 +165,8 @@ impl Admission {
         let proving = self.probation() / 2;
         match &mut self.state {
             State::Admitted | State::Out { .. } => {}
-            State::Shadowed { since, successes, .. } => {
+            State::Shadowed { since, successes, unheard, .. } => {
+                *unheard = 0;
                 *successes = if keeps_up { *successes + 1 } else { 0 };
                 let proven = self.relapses <= 1 || now.since(*since) >= proving;
                 if *successes >= SHADOW_SUCCESSES && proven {

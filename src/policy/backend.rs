@@ -32,6 +32,9 @@ const RUMOUR_FOR: Duration = Duration::from_secs(10);
 const ANSWERED_LATELY: Duration = Duration::from_secs(10);
 /// A limit that names no time usually counts per second.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
+/// A full queue empties in moments; whether it is more than that is found by copies, which a longer pause would
+/// hold up.
+const OVERLOAD_PAUSE: Duration = Duration::from_secs(2);
 /// No backend is asked again sooner than this after it named a time.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(250);
 /// Past this share of failures a backend loses its place.
@@ -560,6 +563,11 @@ impl Backend {
             _ if is_short => return false,
             // Accounts and limits do not change between two calls; a full queue may.
             (None, Some(usual)) if is_about_the_account(outcome.class) => usual,
+            (None, Some(_))
+                if outcome.class == Class::Overloaded && consecutive_failures >= COOL_AFTER_CONSECUTIVE =>
+            {
+                OVERLOAD_PAUSE
+            }
             (None, Some(usual)) if consecutive_failures >= COOL_AFTER_CONSECUTIVE => usual,
             _ if outcome.class == Class::RateLimited => RATE_LIMIT_PAUSE,
             _ => return false,

@@ -11,7 +11,7 @@ use crate::ethereum::Urgency;
 
 use super::fleet::{Attempted, Fleet, Need};
 use super::set::{BackendIndex, BackendSet};
-use super::{Outcome, Timestamp};
+use super::{Class, Outcome, Timestamp};
 
 /// What repeating a request may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +166,10 @@ impl Flight {
                 if self.plan.repeat == Repeat::IfUnsent && sent {
                     self.may_repeat = false;
                 }
-                if outcome.retry_here && !self.repeated_here && self.again.is_none() {
+                // A transaction waits a moment for room where a read is told at once.
+                let waits_for_room =
+                    self.plan.need.submits && matches!(outcome.class, Class::Overloaded | Class::RateLimited);
+                if (outcome.retry_here || waits_for_room) && !self.repeated_here && self.again.is_none() {
                     self.again = Some((backend, now + SAME_BACKEND_PAUSE));
                 }
                 if self.could_ask_another(now, fleet) && !fleet.budget.may_retry(now, self.plan.need.submits)

@@ -178,8 +178,10 @@ impl Fleet {
         need: &Need,
         asked: BackendIndex,
     ) -> Option<BackendIndex> {
-        let wanting = self.iter().find(|(index, backend)| {
-            *index != asked
+        for at in 0..self.backends.len() {
+            let index = BackendIndex::at(at);
+            let backend = self.backend(index);
+            let may = index != asked
                 && self.may_serve(now, need, backend)
                 && backend.identity() == Identity::Confirmed
                 && backend.cooling(now).is_none()
@@ -187,15 +189,14 @@ impl Fleet {
                 && matches!(
                     backend.experience(need.class).standing(now),
                     Standing::Shadowed | Standing::Returning { .. }
-                )
-        });
-        let index = wanting?.0;
-        let admission = &mut self.backends[index.get()].experience[need.class.index()].admission;
-        let wants = admission.wants_copy(now);
-        if wants {
-            self.backends[index.get()].lookout.sought(now);
+                );
+            let backend = &mut self.backends[at];
+            if may && backend.experience[need.class.index()].admission.wants_copy(now) {
+                backend.lookout.sought(now);
+                return Some(index);
+            }
         }
-        wants.then_some(index)
+        None
     }
 
     /// Everybody who only serves when nobody better is left.
@@ -559,8 +560,16 @@ fn keeps_private(fleet: &Fleet, need: &Need, backend: &Backend) -> bool {
 /// attempt elsewhere that costs far more.
 fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
     const FAILURE_COST_NS: f64 = 1e9;
-    let health = backend.health(class);
-    health.latency_ns(now) + health.error_rate(now) * FAILURE_COST_NS
+    /// The peak-sensitive average lies above the median even in calm weather, by chance more or less.
+    const PEAK_PART: f64 = 0.5;
+    let experience = backend.experience(class);
+    let health = experience.health();
+    let peak_ns = health.latency_ns(now);
+    let latency_ns = match experience.quantile(0.5) {
+        Some(median) => (median.as_nanos() as u64 as f64).max(PEAK_PART * peak_ns),
+        None => peak_ns,
+    };
+    latency_ns + health.error_rate(now) * FAILURE_COST_NS
 }
 
 /// The order of candidates; the smaller comes first, member by member.

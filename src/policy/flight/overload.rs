@@ -23,8 +23,8 @@ struct Queue {
 impl Queue {
     fn takes(&mut self, now_ms: u64) -> bool {
         let most = TAKES_PER_S / 4.0;
-        self.places = (self.places + (now_ms - self.at_ms) as f64 / 1e3 * TAKES_PER_S).min(most);
-        self.at_ms = now_ms;
+        self.places = (self.places + now_ms.saturating_sub(self.at_ms) as f64 / 1e3 * TAKES_PER_S).min(most);
+        self.at_ms = self.at_ms.max(now_ms);
         let taken = self.places >= 1.0;
         self.places -= if taken { 1.0 } else { 0.0 };
         taken
@@ -85,16 +85,22 @@ fn run(refusal: Class, comes_per_s: f64, seconds: u64, counted: u64, seed: u64) 
         for repeated in 0..=REPEATS {
             let mut flight = Flight::new(plan);
             let mut step = flight.on(now, Event::Start, &mut fleet, &mut rng);
-            while let Step::Send { backend, .. } = step {
-                seen.calls += u32::from(is_counted);
-                let class = if queues[backend.get()].takes(now_ms) { Class::Ok } else { refusal };
-                let outcome = Outcome::of(class);
-                step = flight.on(
-                    now,
-                    Event::Ended { backend, outcome: &outcome, sent: true },
-                    &mut fleet,
-                    &mut rng,
-                );
+            let mut now = now;
+            loop {
+                step = match step {
+                    Step::Send { backend, .. } => {
+                        seen.calls += u32::from(is_counted);
+                        let now_ms = now.since_origin().as_millis() as u64;
+                        let class = if queues[backend.get()].takes(now_ms) { Class::Ok } else { refusal };
+                        let event = Event::Ended { backend, outcome: &Outcome::of(class), sent: true };
+                        flight.on(now, event, &mut fleet, &mut rng)
+                    }
+                    Step::Wait { wake } => {
+                        now = wake;
+                        flight.on(now, Event::Timer, &mut fleet, &mut rng)
+                    }
+                    Step::Answer | Step::GiveUp => break,
+                }
             }
             let answered = step == Step::Answer;
             if repeated == 0 && is_counted {

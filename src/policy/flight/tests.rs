@@ -361,7 +361,8 @@ fn a_method_that_the_favourite_lacks_does_not_cost_it_the_others() {
     let mut fleet = three_clouds();
     traffic(&mut fleet, 0..1_000, 20, |_, _| Class::Ok);
     let other = Need { method: Some("eth_getProof"), ..NEED };
-    for n in 0..50u64 {
+    // Few enough that answers without any latency, as they come here, make nobody look quicker.
+    for n in 0..10u64 {
         let plan = Plan { need: other, deadline: at(20_000 + n), ..plan(Repeat::InTurn) };
         asked_at(
             &mut fleet,
