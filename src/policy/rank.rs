@@ -322,6 +322,7 @@ impl Fleet {
         rng: &mut impl Rng,
     ) -> BackendIndex {
         let tier = self.backend(best).spec().tier;
+        let demand_per_s = self.demand.per_s(now);
         let mut weights = 0.0;
         let mut chosen = best;
         for (index, backend) in self.iter() {
@@ -334,7 +335,11 @@ impl Fleet {
             }
             let health = backend.health(need.class);
             let quickness = 1e9 / health.latency_ns(now).max(1e6);
-            let weight = quickness * exp2_of_negative(health.error_rate(now) * AVERSION);
+            let room = backend.room(now, demand_per_s);
+            let weight = quickness * room * exp2_of_negative(health.error_rate(now) * AVERSION);
+            if weight <= 0.0 {
+                continue;
+            }
             weights += weight;
             // Each is kept with its share of the weights so far: one pass draws fairly.
             if rng.random_bool((weight / weights).clamp(0.0, 1.0)) {
