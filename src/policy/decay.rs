@@ -17,9 +17,25 @@ pub(super) fn faded(now: Timestamp, since: Timestamp, tau: Duration) -> f64 {
     exp2_of_negative(now.seconds_since(since) / (tau.as_secs_f64() * std::f64::consts::LN_2))
 }
 
-/// 1 / n!; the next term would be at most (ln 2)^9 / 9!.
-const TERMS: [f64; 9] =
-    [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0, 1.0 / 40320.0];
+/// 2 to the power of -n/16.
+const SIXTEENTHS: [f64; 16] = [
+    1.0,
+    0.9576032806985737,
+    0.9170040432046712,
+    0.8781260801866497,
+    0.8408964152537145,
+    0.8052451659746271,
+    0.7711054127039704,
+    0.7384130729697497,
+    std::f64::consts::FRAC_1_SQRT_2,
+    0.6771277734684463,
+    0.6484197773255048,
+    0.620928906036742,
+    0.5946035575013605,
+    0.5693943173783458,
+    0.5452538663326288,
+    0.5221368912137069,
+];
 
 /// 2 to the power of `-x`, for `x` of zero or more, to within three parts in ten million.
 pub(super) fn exp2_of_negative(x: f64) -> f64 {
@@ -31,12 +47,13 @@ pub(super) fn exp2_of_negative(x: f64) -> f64 {
     if x >= NOTHING_LEFT || x.is_nan() {
         return 0.0;
     }
-    let whole = x as u64;
-    let part = (x - whole as f64) * std::f64::consts::LN_2;
-    // exp(-part) for part below ln 2: Taylor's series, from its last term inwards.
-    let series = TERMS.iter().rev().fold(0.0, |inner, term| term - part * inner);
+    let sixteenths = (x * 16.0) as u64;
+    let (whole, sixteenth) = (sixteenths / 16, sixteenths % 16);
+    let rest = (x - sixteenths as f64 / 16.0) * std::f64::consts::LN_2;
+    // exp(-rest) for rest below ln 2 / 16: Taylor's series up to the third power.
+    let series = 1.0 - rest * (1.0 - rest * (0.5 - rest / 6.0));
     // A power of two is nothing but an exponent.
-    series * f64::from_bits((1023 - whole) << 52)
+    SIXTEENTHS[sixteenth as usize] * series * f64::from_bits((1023 - whole) << 52)
 }
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ const RECALLED_LATENCY_MAX_MS: f64 = 120_000.0;
 const FAILURE_WEIGHT: f64 = 0.2;
 /// What is assumed of a backend that has not been measured: neither good nor bad.
 const UNKNOWN_LATENCY_NS: f64 = 150e6;
-/// What was measured is unknown again after some of these.
-const UNKNOWN_AGAIN_TAU: Duration = Duration::from_secs(60);
+/// What was measured is unknown again after some of these; four times [`ERROR_HALF_LIFE`], see [`Health::expected`].
+const UNKNOWN_AGAIN_HALF_LIFE: Duration = Duration::from_secs(60);
 
 /// Recent experience with one (backend, method class).
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,9 +104,7 @@ impl Health {
 
     /// The share of attempts that fail, 0 to 1, as far as is known.
     pub fn error_rate(&self, now: Timestamp) -> f64 {
-        let kept = halved(now, self.at, ERROR_HALF_LIFE);
-        let failures = self.failures * kept + PRIOR_FAILURES;
-        failures / (failures + self.successes * kept + PRIOR_SUCCESSES)
+        self.expected(now).1
     }
 
     /// Expected latency of an attempt.
@@ -114,15 +112,33 @@ impl Health {
         Duration::from_nanos(self.latency_ns(now) as u64)
     }
 
-    /// The same as a number: a decision compares many of them.
+    /// The same as a number.
     pub(super) fn latency_ns(&self, now: Timestamp) -> f64 {
-        if !self.measured {
-            return UNKNOWN_LATENCY_NS;
-        }
+        self.expected(now).0
+    }
+
+    /// Latency in nanoseconds and share of failures at once: a decision compares many of them.
+    pub(super) fn expected(&self, now: Timestamp) -> (f64, f64) {
+        let kept = halved(now, self.at, UNKNOWN_AGAIN_HALF_LIFE);
         // What was measured long ago drifts back to unknown, so that a backend which nobody asks is
         // neither written off nor preferred for ever.
-        let kept = faded(now, self.at, UNKNOWN_AGAIN_TAU);
-        self.latency_ns * kept + UNKNOWN_LATENCY_NS * (1.0 - kept)
+        let latency_ns = match self.measured {
+            true => self.latency_ns * kept + UNKNOWN_LATENCY_NS * (1.0 - kept),
+            false => UNKNOWN_LATENCY_NS,
+        };
+        // A quarter of the half-life is the fourth power.
+        (latency_ns, self.error_rate_keeping((kept * kept) * (kept * kept)))
+    }
+
+    /// Whether the share of failures lies above this one, which must not be below the prior's.
+    pub(super) fn fails_more_than(&self, now: Timestamp, share: f64) -> bool {
+        // Fading moves the estimate towards the prior: most backends are told without reckoning how much.
+        self.error_rate_keeping(1.0) > share && self.error_rate(now) > share
+    }
+
+    fn error_rate_keeping(&self, kept: f64) -> f64 {
+        let failures = self.failures * kept + PRIOR_FAILURES;
+        failures / (failures + self.successes * kept + PRIOR_SUCCESSES)
     }
 
     /// Failures in a row, up to now.

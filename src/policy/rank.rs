@@ -333,10 +333,10 @@ impl Fleet {
             if !is_fit {
                 continue;
             }
-            let health = backend.health(need.class);
-            let quickness = 1e9 / health.latency_ns(now).max(1e6);
+            let (latency_ns, error_rate) = backend.health(need.class).expected(now);
+            let quickness = 1e9 / latency_ns.max(1e6);
             let room = backend.room(now, demand_per_s);
-            let weight = quickness * room * exp2_of_negative(health.error_rate(now) * AVERSION);
+            let weight = quickness * room * exp2_of_negative(error_rate * AVERSION);
             if weight <= 0.0 {
                 continue;
             }
@@ -568,13 +568,12 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
     /// The peak-sensitive average lies above the median even in calm weather, by chance more or less.
     const PEAK_PART: f64 = 0.5;
     let experience = backend.experience(class);
-    let health = experience.health();
-    let peak_ns = health.latency_ns(now);
+    let (peak_ns, error_rate) = experience.health().expected(now);
     let latency_ns = match experience.quantile(0.5) {
         Some(median) => (median.as_nanos() as u64 as f64).max(PEAK_PART * peak_ns),
         None => peak_ns,
     };
-    latency_ns + health.error_rate(now) * FAILURE_COST_NS
+    latency_ns + error_rate * FAILURE_COST_NS
 }
 
 /// The order of candidates; the smaller comes first, member by member.
