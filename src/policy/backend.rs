@@ -168,7 +168,7 @@ impl Experience {
     /// Whether its answers say that it fails.
     pub fn is_suspect(&self, now: Timestamp) -> bool {
         let failed_lately = now.since(self.health.measured_at()) < SUSPECT_FOR;
-        self.health.error_rate(now) > SUSPECT_ERROR_RATE || (failed_lately && self.health.is_alarming())
+        (failed_lately && self.health.is_alarming()) || self.health.fails_more_than(now, SUSPECT_ERROR_RATE)
     }
 
     fn started(&mut self, now: Timestamp) {
