@@ -344,6 +344,8 @@ impl Flight {
 }
 
 #[cfg(test)]
+mod calm;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod overload;
