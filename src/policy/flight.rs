@@ -97,6 +97,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(150);
 /// Pause before the same backend is asked once more.
 const SAME_BACKEND_PAUSE: Duration = Duration::from_millis(200);
+/// A transaction waits so often for room where everybody is full: 0.2, 0.4, 0.8 s.
+const WAITS_FOR_ROOM_MAX: u32 = 3;
 /// Attempts of one request that may be under way together.
 const FLYING_MAX: usize = 4;
 
@@ -116,7 +118,8 @@ pub struct Flight {
     hedged: bool,
     /// Whom to ask once more, and from when on.
     again: Option<(BackendIndex, Timestamp)>,
-    repeated_here: bool,
+    /// How often somebody was asked once more.
+    repeated_here: u32,
     may_repeat: bool,
     over: bool,
 }
@@ -131,7 +134,7 @@ impl Flight {
             attempts: 0,
             hedged: false,
             again: None,
-            repeated_here: false,
+            repeated_here: 0,
             may_repeat: true,
             over: false,
         }
@@ -169,8 +172,12 @@ impl Flight {
                 // A transaction waits a moment for room where a read is told at once.
                 let waits_for_room =
                     self.plan.need.submits && matches!(outcome.class, Class::Overloaded | Class::RateLimited);
-                if (outcome.retry_here || waits_for_room) && !self.repeated_here && self.again.is_none() {
-                    self.again = Some((backend, now + SAME_BACKEND_PAUSE));
+                let repeats_max = if waits_for_room { WAITS_FOR_ROOM_MAX } else { 1 };
+                if (outcome.retry_here || waits_for_room)
+                    && self.repeated_here < repeats_max
+                    && self.again.is_none()
+                {
+                    self.again = Some((backend, now + SAME_BACKEND_PAUSE * (1 << self.repeated_here)));
                 }
                 if self.could_ask_another(now, fleet) && !fleet.budget.may_retry(now, self.plan.need.submits)
                 {
@@ -255,7 +262,7 @@ impl Flight {
         }
         let (backend, _) = self.again.filter(|(_, from)| *from <= now)?;
         self.again = None;
-        self.repeated_here = true;
+        self.repeated_here += 1;
         // It may have named a time meanwhile, or been taken out.
         fleet.may_ask(now, &self.plan.need, backend).then_some(backend)
     }
