@@ -327,8 +327,8 @@ impl Way<'_> {
         said(by_status.or_else(|| codes::plain(scopes, object.code)).unwrap_or((Class::Unknown, Twist::None)))
     }
 
-    /// JSON that is no JSON-RPC reply: a gateway's own error, or nonsense.
-    /// JSON that is no reply. Where nobody does better, the error that stood in it tells a client most.
+    /// JSON that is no JSON-RPC reply: a gateway's own error, or nonsense. Where nobody does better, the error that
+    /// stood in it tells a client most.
     fn no_such_reply(&self, sent: &Sent<'_>, foreign: Foreign) -> Verdict {
         let outcome = self.foreign(sent, &foreign);
         match foreign.error {
