@@ -10,10 +10,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::scenario::{BackendSpec, Scenario};
 use super::steering::{Call, Steering, Step, Told};
 use crate::config::{Config, Routing};
-use crate::ethereum::{Method, MethodClass, MethodKind};
+use crate::ethereum::{Method, MethodClass};
 use crate::policy::{
-    self, Attempted, BackendIndex, Class, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan,
-    Question, Repeat, Standing, Tier, Timestamp,
+    self, Attempted, BackendIndex, Class, DomainLabels, Event, Fleet, Flight, Identity, Outcome, Plan,
+    Question, Standing, Tier, Timestamp,
 };
 
 /// How many of the failure-domain labels the policy is told. The world has them all.
@@ -87,29 +87,7 @@ impl Outrigger {
     }
 
     fn plan(&self, call: &Call) -> Plan {
-        let method = call.method;
-        let submits = method.kind == MethodKind::TxSubmit;
-        Plan {
-            need: Need {
-                class: method.health_class(),
-                method: method.is_listed().then_some(method.name),
-                urgency: method.urgency(),
-                submits,
-                prefer: None,
-                only: None,
-            },
-            key: call.key,
-            deadline: call.deadline,
-            repeat: match () {
-                () if submits => Repeat::InTurn,
-                () if method.hedgeable() && self.routing.hedging => Repeat::Freely,
-                () if method.retry_elsewhere() => Repeat::InTurn,
-                () => Repeat::IfUnsent,
-            },
-            may_copy: method.hedgeable(),
-            hedge_delay: (self.routing.hedge_delay_min, self.routing.hedge_delay_max),
-            attempts_max: u32::try_from(self.routing.max_attempts).unwrap_or(u32::MAX),
-        }
+        Plan { key: call.key, ..Plan::of(call.method, &self.routing, call.deadline) }
     }
 }
 

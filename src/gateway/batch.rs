@@ -99,8 +99,8 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Puts a call with its like. A group's plan has the latest deadline of its calls, and names no
-    /// method unless all of them have the same one.
+    /// Puts a call with its like. A group's plan has the latest deadline and the greatest urgency of its calls, and
+    /// names no method unless all of them have the same one.
     fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>) {
         let plan = plan(chain, &mut call);
         let alike = |group: &&mut Self| {
@@ -110,6 +110,7 @@ impl<'a> Group<'a> {
         match groups.iter_mut().find(alike) {
             Some(group) => {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);
+                group.plan.need.urgency = group.plan.need.urgency.max(plan.need.urgency);
                 group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
                 group.places.push(place);
                 group.calls.push(call);

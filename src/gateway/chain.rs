@@ -9,10 +9,9 @@ use rand::rngs::{SmallRng, SysRng};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::ethereum::{Method, MethodKind};
+use crate::ethereum::Method;
 use crate::policy::{
-    BackendIndex, BackendSpec, Change, DerivedLabel, DomainLabels, Fleet, Identity, Need, Plan, Repeat, Tier,
-    Timestamp,
+    BackendIndex, BackendSpec, Change, DerivedLabel, DomainLabels, Fleet, Identity, Plan, Tier, Timestamp,
 };
 use crate::upstream::Answer;
 
@@ -241,28 +240,7 @@ impl Chain {
 
     /// The plan for one call, or for several of one method class.
     pub(super) fn plan(&self, method: &'static Method, deadline: Duration) -> Plan {
-        let submits = method.kind == MethodKind::TxSubmit;
-        Plan {
-            need: Need {
-                class: method.health_class(),
-                method: method.is_listed().then_some(method.name),
-                urgency: method.urgency(),
-                submits,
-                prefer: None,
-                only: None,
-            },
-            key: 0,
-            deadline: self.now() + deadline,
-            repeat: match () {
-                () if submits => Repeat::InTurn,
-                () if method.hedgeable() && self.routing.hedging => Repeat::Freely,
-                () if method.retry_elsewhere() => Repeat::InTurn,
-                () => Repeat::IfUnsent,
-            },
-            may_copy: method.hedgeable(),
-            hedge_delay: (self.routing.hedge_delay_min, self.routing.hedge_delay_max),
-            attempts_max: u32::try_from(self.routing.max_attempts).unwrap_or(u32::MAX),
-        }
+        Plan::of(method, &self.routing, self.now() + deadline)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use crate::ethereum::Urgency;
+use crate::config::Routing;
+use crate::ethereum::{Method, MethodKind, Urgency};
 
 use super::fleet::{Attempted, Fleet, Need};
 use super::set::{BackendIndex, BackendSet};
@@ -42,6 +43,34 @@ pub struct Plan {
     pub hedge_delay: (Duration, Duration),
     /// Attempts in all, the first one included.
     pub attempts_max: u32,
+}
+
+impl Plan {
+    /// The plan for a method, as production and drills make it.
+    pub fn of(method: &'static Method, routing: &Routing, deadline: Timestamp) -> Self {
+        let submits = method.kind == MethodKind::TxSubmit;
+        Self {
+            need: Need {
+                class: method.health_class(),
+                method: method.is_listed().then_some(method.name),
+                urgency: method.urgency(),
+                submits,
+                prefer: None,
+                only: None,
+            },
+            key: 0,
+            deadline,
+            repeat: match () {
+                () if submits => Repeat::InTurn,
+                () if method.hedgeable() && routing.hedging => Repeat::Freely,
+                () if method.retry_elsewhere() => Repeat::InTurn,
+                () => Repeat::IfUnsent,
+            },
+            may_copy: method.hedgeable(),
+            hedge_delay: (routing.hedge_delay_min, routing.hedge_delay_max),
+            attempts_max: u32::try_from(routing.max_attempts).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// What happened.
