@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use crate::ethereum::MethodClass;
 
-use super::admission::{Admission, Standing};
 use super::capacity::Capacity;
 use super::domain::DomainLabels;
+use super::experience::Experience;
 use super::health::Health;
-use super::latency::Latencies;
 use super::pace::Pace;
 use super::probes::Lookout;
 use super::retirement::Retirement;
-use super::{Class, Outcome, Remembered, Timestamp};
+use super::{Class, Outcome, Timestamp};
 
 /// No word of a backend keeps it out longer than this; then it is asked again.
 const COOL_DOWN_MAX: Duration = Duration::from_secs(3600);
@@ -37,18 +36,6 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(1);
 const OVERLOAD_PAUSE: Duration = Duration::from_secs(2);
 /// No backend is asked again sooner than this after it named a time.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(250);
-/// Past this share of failures a backend loses its place.
-const SUSPECT_ERROR_RATE: f64 = 0.4;
-/// Frequent failures say something for this long.
-const SUSPECT_FOR: Duration = Duration::from_secs(10);
-/// Calls under way that have been silent for this many times the slowest usual answer are in trouble.
-const SILENT_FACTOR: u32 = 2;
-/// Never earlier than this: a hedge has been sent by then.
-const SILENT_MIN: Duration = Duration::from_millis(400);
-/// So is a backend of which so many attempts in a row had to be cancelled long after its usual answers came.
-const OVERDUE_MAX: u32 = 3;
-/// Fewer samples than this make no quantile.
-const SAMPLES_MIN: u32 = 20;
 
 /// Backups serve only while no primary can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,75 +99,6 @@ struct Lacking {
     said_at: Timestamp,
     /// It said so itself; else it only looks like it.
     by_its_word: bool,
-}
-
-/// Experience with one backend in one class of methods.
-#[derive(Clone, Debug, Default)]
-pub struct Experience {
-    pub(super) health: Health,
-    pub(super) latencies: Latencies,
-    pub(super) admission: Admission,
-    in_flight: u32,
-    /// Attempts in a row that were cancelled although its usual answers would have come, and no answer between.
-    overdue_in_a_row: u32,
-    /// When it last answered, or began to work after having nothing to do.
-    active_at: Timestamp,
-}
-
-impl Experience {
-    /// Errors and expected latency.
-    pub fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// Live quantiles.
-    pub fn latencies(&self) -> &Latencies {
-        &self.latencies
-    }
-
-    /// The latency that a share `q` of answers stays within, once there are enough to say.
-    pub fn quantile(&self, q: f64) -> Option<Duration> {
-        self.latencies.quantile(q).filter(|_| self.latencies.samples() >= SAMPLES_MIN)
-    }
-
-    /// How far it takes part.
-    pub fn standing(&self, now: Timestamp) -> Standing {
-        self.admission.standing(now)
-    }
-
-    /// What is worth knowing after a restart; `None` where nothing was measured.
-    pub fn remember(&self, now: Timestamp) -> Option<Remembered> {
-        let out = self.standing(now) != Standing::Admitted;
-        self.health.remember(now).map(|remembered| Remembered { out, ..remembered })
-    }
-
-    /// Whether calls are under way that have been silent for far too long.
-    pub fn is_silent(&self, now: Timestamp) -> bool {
-        if self.in_flight == 0 {
-            return false;
-        }
-        // Where too little is known, the average would only repeat how long it has been silent before.
-        let usual = self.quantile(0.99).unwrap_or(SILENT_MIN / SILENT_FACTOR);
-        let waits_in_vain = now.since(self.active_at) >= (usual * SILENT_FACTOR).max(SILENT_MIN);
-        waits_in_vain || self.overdue_in_a_row >= OVERDUE_MAX
-    }
-
-    /// Whether its answers say that it fails.
-    pub fn is_suspect(&self, now: Timestamp) -> bool {
-        let failed_lately = now.since(self.health.measured_at()) < SUSPECT_FOR;
-        (failed_lately && self.health.is_alarming()) || self.health.fails_more_than(now, SUSPECT_ERROR_RATE)
-    }
-
-    fn started(&mut self, now: Timestamp) {
-        if self.in_flight == 0 {
-            self.active_at = now;
-        }
-        self.in_flight += 1;
-    }
-
-    fn ended(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-    }
 }
 
 /// One backend: what was configured and what was learned.
@@ -415,8 +333,7 @@ impl Backend {
     ) -> (Lesson, bool) {
         let about_the_method = self.is_about_the_method(now, outcome, class, method);
         let experience = &mut self.experience[class.index()];
-        experience.active_at = now;
-        experience.overdue_in_a_row = 0;
+        experience.was_heard(now);
         let lesson = match outcome.class {
             _ if about_the_method => {
                 self.lack(now, method, false);
@@ -493,16 +410,7 @@ impl Backend {
 
     /// An attempt was cancelled: it would have lasted at least so long.
     pub(super) fn learn_lower_bound(&mut self, now: Timestamp, class: MethodClass, took: Duration) {
-        let experience = &mut self.experience[class.index()];
-        let usual =
-            experience.quantile(0.99).unwrap_or_else(|| experience.health.latency(now) * SILENT_FACTOR);
-        if took >= usual {
-            experience.overdue_in_a_row = experience.overdue_in_a_row.saturating_add(1);
-        }
-        experience.health.record_cancelled(now, took);
-        if experience.latencies.quantile(0.5).is_some_and(|median| took > median) {
-            experience.latencies.record(now, took);
-        }
+        self.experience[class.index()].was_cancelled(now, took);
     }
 
     pub(super) fn note(&mut self, now: Timestamp, outcome: &Outcome) {
