@@ -12,6 +12,7 @@ pub mod jsonrpc;
 #[cfg(feature = "cli")]
 pub mod telemetry;
 // floor 1
+pub mod chain;
 pub mod policy;
 // floor 2
 pub mod upstream;

@@ -20,6 +20,7 @@ use super::domains::{self, Seen};
 use super::filters::Filters;
 use super::grapevine::Grapevine;
 use super::link::Link;
+use super::tip::Tip;
 
 /// What the requests of one chain share.
 #[derive(Debug)]
@@ -31,6 +32,9 @@ pub(super) struct Chain {
     pub(super) links: Vec<Link>,
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
+    /// Where the chain stands, and what changes.
+    #[allow(dead_code)]
+    pub(super) tip: Tip,
     decider: Mutex<Decider>,
     origin: Instant,
     next_id: AtomicU64,
@@ -87,6 +91,7 @@ impl Chain {
             links,
             filters: Filters::default(),
             accepted: Accepted::default(),
+            tip: Tip::default(),
             decider: Mutex::new(Decider { fleet, rng }),
             origin: Instant::now(),
             next_id: AtomicU64::new(1),

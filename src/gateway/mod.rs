@@ -26,6 +26,7 @@ mod packet;
 mod stand_in;
 mod status;
 mod survey;
+mod tip;
 mod transaction;
 mod watch;
 
