@@ -5,6 +5,16 @@
 
 mod block;
 mod event;
+mod follower;
+mod fork;
+mod look;
+mod source;
+mod tempo;
+mod tree;
+mod weight;
 
 pub use block::{Block, BlockId};
 pub use event::ChainEvent;
+pub use follower::{Follower, HashCheck, Head, Quarantine, Standing, View};
+pub use fork::{Branch, Fork};
+pub use look::Look;

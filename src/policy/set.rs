@@ -9,7 +9,7 @@ pub struct BackendIndex(u8);
 
 impl BackendIndex {
     /// The place at this position, which must lie below [`BACKENDS_MAX`].
-    pub(super) fn at(position: usize) -> Self {
+    pub(crate) fn at(position: usize) -> Self {
         debug_assert!(position < BACKENDS_MAX);
         Self(position as u8)
     }

@@ -1,0 +1,957 @@
+//! The follower of one chain: takes what backends show, decides what is served and who has it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy_primitives::B256;
+
+use super::block::{Block, BlockId};
+use super::event::ChainEvent;
+use super::fork::{Branch, Fork, Side, prevails};
+use super::look::{Look, Rhythm, Schedule};
+use super::source::Source;
+use super::tempo::{self, Tempo};
+use super::tree::{Joint, Tree};
+use super::weight::Weights;
+use crate::policy::{BackendIndex, BackendSet, DomainLabels, Timestamp};
+
+/// So many independent voices carry a new block, where as many are there.
+const VOICES: u32 = 2;
+/// Whose head moved within so many block times takes part in carrying new ones.
+const MOVING_BLOCKS: f64 = 2.5;
+const MOVING_MIN: Duration = Duration::from_millis(1500);
+/// A block that enough carry waits so long for most to have it: one part of a block time, at most this.
+const HOLD_PART: u32 = 4;
+const HOLD_MAX: Duration = Duration::from_millis(400);
+/// At the start, and when everybody goes back, others are waited for this long.
+const START_HOLD: Duration = Duration::from_millis(500);
+const ROLLBACK_HOLD_MIN: Duration = Duration::from_millis(1000);
+/// Blocks between a head and what is known that are asked for one by one.
+const GAP_MAX: u64 = 128;
+/// How long filling a gap may stand still.
+const GAP_PATIENCE: Duration = Duration::from_secs(5);
+/// A voice that was not heard for this long, and for four blocks, is none.
+const FRESH_MIN: Duration = Duration::from_secs(40);
+const FRESH_BLOCKS: u32 = 4;
+/// A number that a client was shown runs ahead of the chain by at most this much more than time explains.
+const SHOWN_AHEAD_MAX: u64 = 2;
+/// Clients used something within this time: it is kept fresh.
+const USED_FOR: Duration = Duration::from_secs(60);
+/// Events that wait to be taken.
+const EVENTS_MAX: usize = 1024;
+/// A chain that went back for good is believed after so long, restarts included.
+const FLOOR_HOLD: Duration = Duration::from_secs(60);
+
+/// How a header's hash compares with the one computed from its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashCheck {
+    /// It is what it claims.
+    Matches,
+    /// It is not; or this chain's headers have fields that are not known here.
+    Differs,
+    /// It was not or cannot be computed.
+    Unknown,
+}
+
+/// The head that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// What clients are told.
+    pub number: u64,
+    /// Its hash, where the block itself is known.
+    pub hash: Option<B256>,
+}
+
+/// Where one backend stands, for whoever routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The greatest height that it surely has; `None` before it has shown any.
+    pub has: Option<u64>,
+    /// Why it gets no reads at all.
+    pub quarantine: Option<Quarantine>,
+    /// Its last final block.
+    pub finalized: Option<u64>,
+    /// Its last safe block.
+    pub safe: Option<u64>,
+    /// Its pending block lags behind its own head.
+    pub pending_is_stale: bool,
+}
+
+/// Why a backend gets no reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It is on another branch.
+    Forked,
+    /// It showed a header that does not hash to what it claims, while others' do.
+    Lying,
+}
+
+/// One backend's view, for people.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct View {
+    /// What it showed last.
+    pub tip: Option<BlockId>,
+    /// When.
+    pub heard_at: Option<Timestamp>,
+    /// Average delay behind whoever showed a block first.
+    pub lateness_s: f64,
+    /// Its head went back lately: several nodes behind one URL.
+    pub is_unsteady: bool,
+    /// For whoever routes.
+    pub standing: Standing,
+}
+
+/// The follower of one chain.
+#[derive(Debug)]
+pub struct Follower {
+    tree: Tree,
+    sources: Vec<Source>,
+    schedules: Vec<Schedule>,
+    weights: Weights,
+    tempo: Tempo,
+    /// The latest look at which a header of this chain hashed to what it claims.
+    hashes_match: bool,
+    /// The branch that an operator has chosen.
+    pin: Option<B256>,
+    fork: Option<Fork>,
+    /// The block that enough carry and that waits for most to have it, since when.
+    ripening: Option<(B256, Timestamp)>,
+    /// Since when nobody shows the served tip any more.
+    unsupported_since: Option<Timestamp>,
+    adrift_since: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    is_halted: bool,
+    finalized: Option<u64>,
+    safe: Option<u64>,
+    /// The greatest number that a client was shown and that the chain has not reached yet.
+    shown: Option<(u64, Timestamp)>,
+    /// What was served before a restart.
+    floor: Option<u64>,
+    newest: Option<(u64, Timestamp)>,
+    used_at: Option<Timestamp>,
+    settled_used_at: Option<Timestamp>,
+    pending_used_at: Option<Timestamp>,
+    events: VecDeque<ChainEvent>,
+}
+
+impl Follower {
+    /// A follower of backends that share what their labels say, on a chain that makes a block about so often.
+    pub fn new(block_time: Duration, labels: &[&DomainLabels]) -> Self {
+        Self {
+            tree: Tree::default(),
+            sources: vec![Source::default(); labels.len()],
+            schedules: vec![Schedule::default(); labels.len()],
+            weights: Weights::new(labels),
+            tempo: Tempo::new(block_time),
+            hashes_match: false,
+            pin: None,
+            fork: None,
+            ripening: None,
+            unsupported_since: None,
+            adrift_since: None,
+            started_at: None,
+            is_halted: false,
+            finalized: None,
+            safe: None,
+            shown: None,
+            floor: None,
+            newest: None,
+            used_at: None,
+            settled_used_at: None,
+            pending_used_at: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What backends share turned out to be something else.
+    pub fn set_labels(&mut self, labels: &[&DomainLabels]) {
+        self.weights = Weights::new(labels);
+    }
+
+    /// The number that was served before a restart: nothing lower is served while the chain may still reach it.
+    pub fn set_floor(&mut self, number: u64) {
+        self.floor = Some(number);
+    }
+
+    /// Chooses the branch that this block is on, whatever is agreed; `None` lets agreement choose again.
+    pub fn pin(&mut self, now: Timestamp, block: Option<B256>) {
+        self.pin = block;
+        self.decide(now);
+    }
+
+    /// The branch that an operator has chosen.
+    pub fn pinned(&self) -> Option<B256> {
+        self.pin
+    }
+
+    /// A backend showed its latest block.
+    pub fn saw_latest(&mut self, now: Timestamp, source: BackendIndex, block: Arc<Block>, check: HashCheck) {
+        if !self.takes(now, source, &block, check) {
+            return;
+        }
+        let tip = block.id;
+        self.started_at.get_or_insert(now);
+        let delay = match self.newest {
+            Some((number, at)) if number >= tip.number => Some((number, now.since(at))),
+            _ => None,
+        };
+        match delay {
+            Some((number, delay)) if number == tip.number => {
+                if self.sources[source.get()].tip.is_none_or(|known| known.number < tip.number) {
+                    self.sources[source.get()].came_after(delay);
+                }
+            }
+            Some(_) => {}
+            // Only a block that may be one of ours sets the time: a height from nowhere does not.
+            None if self.is_plausible(now, tip.number) => {
+                self.sources[source.get()].came_after(Duration::ZERO);
+                self.newest = Some((tip.number, now));
+            }
+            None => {}
+        }
+        self.tree.insert(block);
+        if self.sources[source.get()].shows(now, tip) {
+            self.schedules[source.get()].moved();
+        }
+        self.tree.prune(self.sources.iter().filter_map(|source| source.tip));
+        self.decide(now);
+    }
+
+    /// A backend showed some other block that it was asked for.
+    pub fn saw_block(&mut self, now: Timestamp, source: BackendIndex, block: Arc<Block>, check: HashCheck) {
+        if self.takes(now, source, &block, check) {
+            self.adrift_since = None;
+            self.tree.insert(block);
+            self.decide(now);
+        }
+    }
+
+    /// A backend told what it takes for final, or for safe.
+    pub fn saw_settled(&mut self, source: BackendIndex, look: Look, number: u64) {
+        let seen = &mut self.sources[source.get()];
+        match look {
+            Look::Finalized => seen.finalized = Some(number),
+            Look::Safe => seen.safe = Some(number),
+            _ => return,
+        }
+        let agreed = |of: fn(&Source) -> Option<u64>| {
+            let mut heights: Vec<u64> = self.sources.iter().filter_map(of).collect();
+            heights.sort_unstable();
+            // The highest that two independent voices reach; of one alone, its own.
+            heights.into_iter().rev().find(|height| {
+                let reach = self.those(|source| of(source).is_some_and(|own| own >= *height));
+                let all = self.those(|source| of(source).is_some());
+                self.weights.of(reach) >= VOICES.min(self.weights.of(all))
+            })
+        };
+        let (finalized, safe) = (agreed(|source| source.finalized), agreed(|source| source.safe));
+        // Final is final: it does not go back because one backend went away.
+        self.finalized = self.finalized.max(finalized);
+        self.safe = safe.or(self.safe);
+    }
+
+    /// A backend showed the block that it is making.
+    pub fn saw_pending(&mut self, source: BackendIndex, number: u64) {
+        self.sources[source.get()].shows_pending(number.saturating_sub(1));
+    }
+
+    /// An answer that went to a client told of something in this block.
+    pub fn showed(&mut self, now: Timestamp, source: BackendIndex, number: u64) {
+        let known = self.head().map_or(0, |head| head.number);
+        if number <= known || !self.is_plausible(now, number) {
+            return;
+        }
+        self.sources[source.get()].reached(number);
+        self.shown = Some((number, now));
+        for schedule in &mut self.schedules {
+            schedule.hurry();
+        }
+    }
+
+    /// A backend said that it lacks a block that it should have.
+    pub fn lacks(&mut self, now: Timestamp, source: BackendIndex, number: u64) {
+        self.sources[source.get()].lacks(now, number);
+    }
+
+    /// A question about blocks was asked in vain.
+    pub fn missed(&mut self, now: Timestamp, source: BackendIndex, look: Look) {
+        if look == Look::Latest {
+            self.sources[source.get()].missed();
+            self.decide(now);
+        }
+    }
+
+    /// Something happened at this backend that makes a new block likely.
+    pub fn hurry(&mut self, source: BackendIndex) {
+        self.schedules[source.get()].hurry();
+    }
+
+    /// A client asked something that rests on the head, on what is settled, or on what is pending.
+    pub fn used(&mut self, now: Timestamp, settled: bool, pending: bool) {
+        self.used_at = Some(now);
+        if settled {
+            self.settled_used_at = Some(now);
+        }
+        if pending {
+            self.pending_used_at = Some(now);
+        }
+    }
+
+    /// What this backend is to be asked now. It is booked as under way until [`Self::look_ended`].
+    pub fn next_look(&mut self, now: Timestamp, source: BackendIndex) -> Option<Look> {
+        let look = self.wanted_look(now, source)?;
+        self.schedules[source.get()].begin(now, look);
+        Some(look)
+    }
+
+    /// The same without booking it.
+    pub fn wanted_look(&self, now: Timestamp, source: BackendIndex) -> Option<Look> {
+        let at = source.get();
+        let recently = |used: Option<Timestamp>| used.is_some_and(|at| now.since(at) <= USED_FOR);
+        let tip = self.sources[at].tip;
+        let newest = self.newest.map_or(0, |(number, _)| number);
+        let rhythm = Rhythm {
+            block_time: self.tempo.block_time(),
+            newest_at: self.newest.map(|(_, at)| at),
+            turn: ((at as u64 + newest) % self.sources.len() as u64) as u32,
+            scouts: self.sources.len() as u32,
+            is_behind: tip.is_none_or(|tip| tip.number < newest),
+            is_used: recently(self.used_at),
+            uses_settled: recently(self.settled_used_at),
+            uses_pending: recently(self.pending_used_at),
+        };
+        let schedule = &self.schedules[at];
+        if schedule.wants_latest(now, &rhythm) {
+            return Some(Look::Latest);
+        }
+        if let Some(missing) = self.missing(at).filter(|_| schedule.is_free_for_others()) {
+            return Some(Look::Block(missing));
+        }
+        schedule.wants_other(now, &rhythm)
+    }
+
+    /// A question has its answer, or will have none.
+    pub fn look_ended(&mut self, source: BackendIndex, look: Look) {
+        self.schedules[source.get()].end(look);
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.decide(now);
+        if !self.is_halted && self.tempo.is_halted(now) && self.is_watched(now) {
+            self.is_halted = true;
+            if let Some(at) = self.tree.tip().map(|tip| tip.id) {
+                self.tell(ChainEvent::Halted { at });
+            }
+        }
+    }
+
+    /// What has changed since the last time.
+    pub fn take_events(&mut self) -> Vec<ChainEvent> {
+        self.events.drain(..).collect()
+    }
+
+    /// The served head: never lower than what any client was told.
+    pub fn head(&self) -> Option<Head> {
+        let tip = self.tree.tip()?.id;
+        let least = self.floor.unwrap_or(0).max(self.shown.map_or(0, |(number, _)| number));
+        Some(Head { number: tip.number.max(least), hash: (tip.number >= least).then_some(tip.hash) })
+    }
+
+    /// The served block at a height, within the window.
+    pub fn served(&self, number: u64) -> Option<&Arc<Block>> {
+        self.tree.at(number)
+    }
+
+    /// All served blocks that are kept, the oldest first.
+    pub fn window(&self) -> impl DoubleEndedIterator<Item = &Arc<Block>> {
+        self.tree.served()
+    }
+
+    /// The last final block that is agreed.
+    pub fn finalized(&self) -> Option<u64> {
+        self.finalized
+    }
+
+    /// The last safe block that is agreed.
+    pub fn safe(&self) -> Option<u64> {
+        self.safe
+    }
+
+    /// Whether what is known of the head is recent: somebody was asked within about a block.
+    pub fn is_current(&self, now: Timestamp) -> bool {
+        let within = (self.tempo.block_time() + HOLD_MAX).max(Duration::from_millis(1000));
+        let recent = |source: &Source| source.heard_at.is_some_and(|at| now.since(at) <= within);
+        self.tree.tip().is_some() && self.sources.iter().any(recent)
+    }
+
+    /// The greatest height, up to the head, that a backend with a voice surely has: what is served while
+    /// everybody who has the head is gone.
+    pub fn reachable(&self, now: Timestamp) -> Option<u64> {
+        let head = self.head()?.number;
+        let has = |at: usize| {
+            let quarantined = self.quarantine(now, at).is_some();
+            self.sources[at].has(now).filter(|_| !quarantined && self.votes(now, at))
+        };
+        (0..self.sources.len()).filter_map(has).max().map(|height| height.min(head))
+    }
+
+    /// Where a backend stands.
+    pub fn standing(&self, now: Timestamp, source: BackendIndex) -> Standing {
+        let at = source.get();
+        let seen = &self.sources[at];
+        Standing {
+            has: seen.has(now),
+            quarantine: self.quarantine(now, at),
+            finalized: seen.finalized,
+            safe: seen.safe,
+            pending_is_stale: seen.is_pending_stale(),
+        }
+    }
+
+    /// What is known of a backend.
+    pub fn view(&self, now: Timestamp, source: BackendIndex) -> View {
+        let seen = &self.sources[source.get()];
+        View {
+            tip: seen.tip,
+            heard_at: seen.heard_at,
+            lateness_s: seen.lateness_s,
+            is_unsteady: seen.is_unsteady(now),
+            standing: self.standing(now, source),
+        }
+    }
+
+    /// What backends disagree about.
+    pub fn fork(&self) -> Option<&Fork> {
+        self.fork.as_ref()
+    }
+
+    /// Whether the chain stands still.
+    pub fn is_halted(&self) -> bool {
+        self.is_halted
+    }
+
+    /// The estimated time between blocks.
+    pub fn block_time(&self) -> Duration {
+        self.tempo.block_time()
+    }
+
+    /// Blocks that are kept in memory.
+    pub fn blocks_kept(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether a header may be believed at all.
+    fn takes(&mut self, now: Timestamp, source: BackendIndex, block: &Block, check: HashCheck) -> bool {
+        if source.get() >= self.sources.len() {
+            return false;
+        }
+        match check {
+            HashCheck::Matches => self.hashes_match = true,
+            // Where nobody's header hashes to what it claims, the chain has headers of its own kind.
+            HashCheck::Differs if self.hashes_match => {
+                self.sources[source.get()].lied(now);
+                self.decide(now);
+                return false;
+            }
+            HashCheck::Differs | HashCheck::Unknown => {}
+        }
+        // A child says which block it follows: one that contradicts what is known of that block is made up.
+        let contradicts = self.tree.get(block.parent).is_some_and(|parent| {
+            parent.id.number + 1 != block.id.number || parent.timestamp_s > block.timestamp_s
+        });
+        if contradicts && block.id.number > 0 {
+            self.sources[source.get()].lied(now);
+            self.decide(now);
+            return false;
+        }
+        true
+    }
+
+    /// Whether the chain may have reached this height by now.
+    fn is_plausible(&self, now: Timestamp, number: u64) -> bool {
+        let (Some(tip), Some(at)) = (self.tree.tip(), self.tempo.newest_at()) else { return true };
+        let by_time = now.since(at).as_secs_f64() / self.tempo.block_time().as_secs_f64();
+        number <= tip.id.number + SHOWN_AHEAD_MAX + (2.0 * by_time) as u64
+    }
+
+    fn is_watched(&self, now: Timestamp) -> bool {
+        // Nobody asking is no proof that nothing happens.
+        self.sources.iter().any(|source| {
+            source.heard_at.is_some_and(|at| now.since(at) <= self.tempo.block_time() * 2 + START_HOLD)
+        })
+    }
+
+    fn votes(&self, now: Timestamp, at: usize) -> bool {
+        let fresh_for = (self.tempo.block_time() * FRESH_BLOCKS).max(FRESH_MIN);
+        self.sources[at].votes(now, fresh_for)
+    }
+
+    fn those(&self, wanted: impl Fn(&Source) -> bool) -> BackendSet {
+        let mut set = BackendSet::default();
+        for (at, _) in self.sources.iter().enumerate().filter(|(_, source)| wanted(source)) {
+            set.insert(BackendIndex::at(at));
+        }
+        set
+    }
+
+    fn quarantine(&self, now: Timestamp, at: usize) -> Option<Quarantine> {
+        if self.sources[at].is_lying(now) {
+            return Some(Quarantine::Lying);
+        }
+        let tip = self.sources[at].tip?;
+        let served = self.tree.tip()?.id.number;
+        match self.tree.joint(tip) {
+            Some(Joint::Joined { at, first: Some(_) }) if at < served => Some(Quarantine::Forked),
+            // Beside the served chain, at a height where its block is known to be another one.
+            Some(Joint::Adrift { root, .. })
+                if self.tree.at(root.number).is_some_and(|block| block.id.hash != root.hash) =>
+            {
+                Some(Quarantine::Forked)
+            }
+            _ => None,
+        }
+    }
+
+    /// The block that is missing between a backend's head and the served chain.
+    fn missing(&self, at: usize) -> Option<B256> {
+        let tip = self.sources[at].tip?;
+        let Some(Joint::Adrift { root, missing }) = self.tree.joint(tip) else { return None };
+        if root.number == 0 || missing == B256::ZERO {
+            return None;
+        }
+        let served = self.tree.tip().map(|block| block.id.number);
+        let floor = match self.tree.oldest() {
+            Some(oldest) if Some(tip.number) <= served.map(|served| served + GAP_MAX) => oldest.id.number,
+            // Nothing is served yet, or it is too far away: down to the lowest head of a neighbour.
+            _ => {
+                let near = |number: &u64| *number + GAP_MAX > tip.number && Some(*number) > served;
+                self.sources.iter().filter_map(|source| Some(source.tip?.number)).filter(near).min()?
+            }
+        };
+        (root.number > floor).then_some(missing)
+    }
+
+    /// Every voice and how its head hangs on the served chain.
+    fn voices(&self, now: Timestamp) -> Vec<(usize, BlockId, Joint)> {
+        (0..self.sources.len())
+            .filter(|at| self.votes(now, *at))
+            .filter_map(|at| {
+                let tip = self.sources[at].tip?;
+                Some((at, tip, self.tree.joint(tip)?))
+            })
+            .collect()
+    }
+
+    fn decide(&mut self, now: Timestamp) {
+        if self.tree.tip().is_none() {
+            self.start(now);
+        }
+        let before = self.tree.tip().map(|tip| tip.id);
+        // Each round moves the tip, or is the last one; a round costs one walk per backend.
+        for _ in 0..tempo::BLOCKS_MAX {
+            let voices = self.voices(now);
+            if !self.change_branch(now, &voices) && !self.grow(now, &voices) {
+                self.note_fork(now, &voices);
+                self.go_back(now, &voices);
+                self.restart(now, &voices);
+                break;
+            }
+        }
+        let Some(tip) = self.tree.tip().cloned() else { return };
+        if before.is_none_or(|before| before.number < tip.id.number) {
+            let behind = tip.id.number.saturating_sub(tempo::BLOCKS_MAX);
+            let oldest = self.tree.at(behind).or(self.tree.oldest()).cloned().unwrap_or_else(|| tip.clone());
+            self.tempo.grew(now, &oldest, &tip);
+            if self.is_halted {
+                self.is_halted = false;
+                self.tell(ChainEvent::Resumed);
+            }
+        }
+        let patience = (self.tempo.block_time() * 4).max(Duration::from_secs(2));
+        self.shown = self.shown.filter(|(number, at)| *number > tip.id.number && now.since(*at) < patience);
+        let floor_holds = self.started_at.is_some_and(|at| now.since(at) < FLOOR_HOLD);
+        self.floor = self.floor.filter(|floor| *floor > tip.id.number && floor_holds);
+    }
+
+    /// Who is heard first does not decide: others are waited for, and agreement counts.
+    fn start(&mut self, now: Timestamp) {
+        let Some(started_at) = self.started_at else { return };
+        let voices: Vec<(usize, BlockId)> = (0..self.sources.len())
+            .filter(|at| self.votes(now, *at))
+            .filter_map(|at| Some((at, self.sources[at].tip?)))
+            .collect();
+        let unheard = self.sources.iter().any(|source| source.tip.is_none());
+        let waited = now.since(started_at) >= START_HOLD;
+        // Of each block that is somebody's head: who has it, as far as is known.
+        let mut best: Option<(u32, u64, BlockId)> = None;
+        for (_, tip) in &voices {
+            let mut having = BackendSet::default();
+            for (at, other) in &voices {
+                let has = other.hash == tip.hash
+                    || self.tree.path(tip.number, other.hash).first().is_some_and(|b| b.parent == tip.hash);
+                if has {
+                    having.insert(BackendIndex::at(*at));
+                }
+            }
+            let weight = self.weights.of(having);
+            let better = best.is_none_or(|(most, number, _)| {
+                // Equal weight: what only one claims may be made up, and then the lower is the safer claim; what
+                // several have, the higher.
+                weight > most
+                    || (weight == most && if weight > 1 { tip.number > number } else { tip.number < number })
+            });
+            if better {
+                best = Some((weight, tip.number, *tip));
+            }
+        }
+        let Some((weight, _, tip)) = best else { return };
+        let all = voices.iter().fold(BackendSet::default(), |mut set, (at, _)| {
+            set.insert(BackendIndex::at(*at));
+            set
+        });
+        let agreed = weight >= VOICES.min(self.weights.of(all)) && (!unheard || weight >= VOICES);
+        if (agreed || waited)
+            && let Some(block) = self.tree.get(tip.hash).cloned()
+        {
+            self.tree.restart(block.clone());
+            self.tell(ChainEvent::Skipped { to: block });
+        }
+    }
+
+    /// Goes over to another branch, where one prevails.
+    fn change_branch(&mut self, now: Timestamp, voices: &[(usize, BlockId, Joint)]) -> bool {
+        let Some(served) = self.tree.tip().map(|tip| tip.id.number) else { return false };
+        for (_, _, joint) in voices {
+            let Joint::Joined { at, first: Some(first) } = *joint else { continue };
+            if at >= served {
+                continue;
+            }
+            let (theirs, ours) = self.sides(voices, at, first);
+            if !prevails(&theirs, &ours, self.pin_side(at, first)) {
+                continue;
+            }
+            // As far as enough carry it.
+            let Some(top) = theirs.tops.iter().max_by_key(|top| top.number) else { continue };
+            let added = self.tree.path(at, top.hash);
+            let carried = added.iter().take_while(|block| {
+                let by = self.carriers(voices, block.id);
+                self.weights.of(by) >= VOICES.min(theirs.weight)
+            });
+            let added: Vec<Arc<Block>> = carried.cloned().collect();
+            if added.is_empty() {
+                continue;
+            }
+            let dropped = self.tree.cut(at);
+            for block in &added {
+                self.tree.extend(block.clone());
+            }
+            self.ripening = None;
+            for source in &mut self.sources {
+                source.forget_heights();
+            }
+            self.newest = added.last().map(|block| (block.id.number, now));
+            self.tell(ChainEvent::Reorged { dropped, added });
+            return true;
+        }
+        false
+    }
+
+    /// The two sides of a disagreement about the block after height `at`.
+    fn sides(&self, voices: &[(usize, BlockId, Joint)], at: u64, first: B256) -> (Side, Side) {
+        let (mut theirs, mut ours) = (BackendSet::default(), BackendSet::default());
+        let (mut their_tops, mut our_tops) = (Vec::new(), Vec::new());
+        for (voice, tip, joint) in voices {
+            match *joint {
+                Joint::Joined { at: theirs_at, first: theirs_first }
+                    if theirs_at == at && theirs_first == Some(first) =>
+                {
+                    theirs.insert(BackendIndex::at(*voice));
+                    their_tops.push(*tip);
+                }
+                Joint::Joined { at: theirs_at, .. } if theirs_at > at => {
+                    ours.insert(BackendIndex::at(*voice));
+                    our_tops.push(*tip);
+                }
+                _ => {}
+            }
+        }
+        let side = |voices: BackendSet, tops: Vec<BlockId>| Side {
+            weight: self.weights.of(voices),
+            height: tops.iter().map(|top| top.number).max().unwrap_or(0),
+            voices,
+            tops,
+        };
+        (side(theirs, their_tops), side(ours, our_tops))
+    }
+
+    /// Whether the operator's block is on the challenging side (`Some(true)`), or on ours.
+    fn pin_side(&self, at: u64, first: B256) -> Option<bool> {
+        let pin = self.tree.get(self.pin?)?.id;
+        match self.tree.joint(pin)? {
+            Joint::Joined { at: pin_at, first: pin_first } => {
+                if pin_at == at && pin_first == Some(first) {
+                    Some(true)
+                } else {
+                    (pin_at > at).then_some(false)
+                }
+            }
+            Joint::Adrift { .. } => None,
+        }
+    }
+
+    /// Who has a block on its path.
+    fn carriers(&self, voices: &[(usize, BlockId, Joint)], block: BlockId) -> BackendSet {
+        let mut set = BackendSet::default();
+        for (voice, tip, _) in voices {
+            if tip.number < block.number {
+                continue;
+            }
+            let mut next = self.tree.get(tip.hash);
+            while let Some(there) = next.filter(|there| there.id.number > block.number) {
+                next = self.tree.get(there.parent);
+            }
+            if next.is_some_and(|there| there.id == block) {
+                set.insert(BackendIndex::at(*voice));
+            }
+        }
+        set
+    }
+
+    /// Puts the next block on top, where one is carried by enough.
+    fn grow(&mut self, now: Timestamp, voices: &[(usize, BlockId, Joint)]) -> bool {
+        let Some(tip) = self.tree.tip().map(|tip| tip.id) else { return false };
+        let mut sides: Vec<(B256, Side)> = Vec::new();
+        for (voice, top, joint) in voices {
+            let Joint::Joined { at, first: Some(first) } = *joint else { continue };
+            if at != tip.number {
+                continue;
+            }
+            if !sides.iter().any(|(known, _)| *known == first) {
+                sides.push((first, Side::default()));
+            }
+            let Some((_, side)) = sides.iter_mut().find(|(known, _)| *known == first) else { continue };
+            side.voices.insert(BackendIndex::at(*voice));
+            side.height = side.height.max(top.number);
+            side.tops.push(*top);
+        }
+        for (_, side) in &mut sides {
+            side.weight = self.weights.of(side.voices);
+        }
+        let Some(best) = (0..sides.len()).find(|at| {
+            sides.iter().enumerate().all(|(other, (_, rival))| {
+                other == *at || prevails(&sides[*at].1, rival, self.pin_side(tip.number, sides[*at].0))
+            })
+        }) else {
+            return false;
+        };
+        let (first, side) = &sides[best];
+        let Some(block) = self.tree.get(*first).cloned() else { return false };
+        let moving_for = self.tempo.block_time().mul_f64(MOVING_BLOCKS).max(MOVING_MIN);
+        let moving = self.those(|source| source.moved_at.is_some_and(|at| now.since(at) <= moving_for));
+        let everyone = voices.iter().fold(BackendSet::default(), |mut set, (voice, ..)| {
+            set.insert(BackendIndex::at(*voice));
+            set
+        });
+        let present = moving.and(everyone).or(side.voices);
+        let needed = VOICES.min(self.weights.of(present));
+        let is_alone_for_long = side.height >= block.id.number + 2 && sides.len() == 1 && {
+            // Everybody else stands still while this one goes on as the chain does.
+            self.tempo.newest_at().is_some_and(|at| now.since(at) > moving_for)
+        };
+        if side.weight < needed && !is_alone_for_long {
+            return false;
+        }
+        // Most have it, or have had the time: who is asked for it next should.
+        let since = match self.ripening {
+            Some((ripening, since)) if ripening == *first => since,
+            _ => {
+                self.ripening = Some((*first, now));
+                now
+            }
+        };
+        let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
+        let most = side.voices.len() * 2 > everyone.len();
+        if !most && now.since(since) < hold && side.height <= block.id.number {
+            return false;
+        }
+        self.ripening = None;
+        self.tree.extend(block.clone());
+        match self.events.back_mut() {
+            Some(ChainEvent::Extended { blocks }) if blocks.len() < tempo::BLOCKS_MAX as usize => {
+                blocks.push(block)
+            }
+            _ => self.tell(ChainEvent::Extended { blocks: vec![block] }),
+        }
+        true
+    }
+
+    /// Follows a rollback: nobody shows the served tip any more, and those who did now show less.
+    fn go_back(&mut self, now: Timestamp, voices: &[(usize, BlockId, Joint)]) {
+        let Some(tip) = self.tree.tip().map(|tip| tip.id) else { return };
+        let (mut everyone, mut gone_back) = (BackendSet::default(), BackendSet::default());
+        let mut highest = None;
+        for (voice, own, joint) in voices {
+            everyone.insert(BackendIndex::at(*voice));
+            if self.sources[*voice].went_back_from(tip.number) {
+                gone_back.insert(BackendIndex::at(*voice));
+            }
+            if let Joint::Joined { at, .. } = joint {
+                highest = highest.max(Some(*at));
+            }
+            if own.number >= tip.number {
+                highest = Some(tip.number);
+            }
+        }
+        let is_meant = self.weights.of(gone_back) >= VOICES.min(self.weights.of(everyone));
+        // Somebody who has the tip going away is no rollback: others were there, too, and went back.
+        let Some(highest) = highest.filter(|highest| *highest < tip.number && is_meant) else {
+            self.unsupported_since = None;
+            return;
+        };
+        let since = *self.unsupported_since.get_or_insert(now);
+        if now.since(since) < ROLLBACK_HOLD_MIN.max(self.tempo.block_time().min(START_HOLD * 4)) {
+            return;
+        }
+        self.unsupported_since = None;
+        let dropped = self.tree.cut(highest);
+        for source in &mut self.sources {
+            source.forget_heights();
+        }
+        self.shown = None;
+        self.newest = Some((highest, now));
+        self.tell(ChainEvent::Reorged { dropped, added: Vec::new() });
+    }
+
+    /// Starts anew from heads that do not hang on what was served, where more voices are there than here.
+    fn restart(&mut self, now: Timestamp, voices: &[(usize, BlockId, Joint)]) {
+        let Some(served) = self.tree.tip().map(|tip| tip.id) else { return };
+        let adrift = || {
+            voices.iter().filter_map(|(voice, tip, joint)| match joint {
+                Joint::Adrift { root, .. } => Some((*voice, *tip, *root)),
+                Joint::Joined { .. } => None,
+            })
+        };
+        let mut best: Option<(Side, BlockId)> = None;
+        for (_, _, root) in adrift() {
+            let mut side = Side::default();
+            for (voice, tip, _) in adrift().filter(|(_, _, other)| *other == root) {
+                side.voices.insert(BackendIndex::at(voice));
+                side.height = side.height.max(tip.number);
+                side.tops.push(tip);
+            }
+            side.weight = self.weights.of(side.voices);
+            if best.as_ref().is_none_or(|(known, _)| side.weight > known.weight) {
+                best = Some((side, root));
+            }
+        }
+        let Some((side, _)) = best else {
+            self.adrift_since = None;
+            return;
+        };
+        let since = *self.adrift_since.get_or_insert(now);
+        // Who stays where it was: those whose heads still hang on the served chain, near its tip.
+        let mut stay = BackendSet::default();
+        let mut everyone = side.voices;
+        for (voice, tip, joint) in voices {
+            everyone.insert(BackendIndex::at(*voice));
+            if matches!(joint, Joint::Joined { .. }) && tip.number + 2 >= served.number {
+                stay.insert(BackendIndex::at(*voice));
+            }
+        }
+        let stays = self.weights.of(stay);
+        let is_filling = voices.iter().any(|(voice, ..)| {
+            side.voices.contains(BackendIndex::at(*voice)) && self.missing(*voice).is_some()
+        });
+        let patience = if is_filling { GAP_PATIENCE } else { ROLLBACK_HOLD_MIN };
+        // Who is silent now may still contradict: against it, one voice counts only for what time explains.
+        let known = self.those(|source| source.tip.is_some() && !source.is_lying(now));
+        let needed = match self.is_plausible(now, side.height) && side.height > served.number {
+            true => self.weights.of(everyone),
+            false => self.weights.of(known.or(everyone)),
+        };
+        let enough = side.weight >= VOICES.min(needed) && side.weight > stays;
+        if !enough || now.since(since) < patience {
+            return;
+        }
+        let Some(top) = side.tops.iter().min_by_key(|top| top.number) else { return };
+        let Some(block) = self.tree.get(top.hash).cloned() else { return };
+        self.adrift_since = None;
+        self.ripening = None;
+        self.shown = None;
+        self.floor = None;
+        self.tree.restart(block.clone());
+        for source in &mut self.sources {
+            source.forget_heights();
+        }
+        self.newest = Some((block.id.number, now));
+        self.tell(ChainEvent::Skipped { to: block });
+    }
+
+    /// Takes down who is on which branch, for people, and tells of a new disagreement that lasts.
+    fn note_fork(&mut self, now: Timestamp, voices: &[(usize, BlockId, Joint)]) {
+        let Some(tip) = self.tree.tip().map(|tip| tip.id) else { return };
+        let mut lowest: Option<u64> = None;
+        let mut branches: Vec<Branch> = Vec::new();
+        for (_, _, joint) in voices {
+            let Joint::Joined { at, first: Some(first) } = *joint else { continue };
+            let is_rival_extension = at == tip.number
+                && voices.iter().any(|(_, _, other)| {
+                    matches!(other, Joint::Joined { at: other_at, first: Some(other) } if *other_at == at && *other != first)
+                });
+            if (at < tip.number || is_rival_extension) && !branches.iter().any(|branch| branch.first == first)
+            {
+                let (theirs, ours) = self.sides(voices, at, first);
+                lowest = Some(lowest.map_or(at, |known| known.min(at)));
+                branches.push(Branch {
+                    first,
+                    parent: at,
+                    voices: theirs.voices,
+                    weight: theirs.weight,
+                    height: theirs.height,
+                });
+                if at < tip.number
+                    && !branches.iter().any(|branch| branch.parent == at && branch.is_served(self))
+                {
+                    let served = self.tree.at(at + 1).map_or(B256::ZERO, |block| block.id.hash);
+                    branches.push(Branch {
+                        first: served,
+                        parent: at,
+                        voices: ours.voices,
+                        weight: ours.weight,
+                        height: ours.height,
+                    });
+                }
+            }
+        }
+        let Some(ancestor) = lowest.and_then(|at| self.tree.at(at)).map(|block| block.id) else {
+            self.fork = None;
+            return;
+        };
+        let known = self.fork.take().filter(|fork| fork.ancestor == ancestor);
+        let since = known.as_ref().map_or(now, |fork| fork.since);
+        let mut is_told = known.is_some_and(|fork| fork.is_told);
+        // Two blocks at one height for a moment are everyday life.
+        if !is_told && now.since(since) >= self.tempo.block_time().min(Duration::from_secs(12)) {
+            is_told = true;
+            self.tell(ChainEvent::Forked { ancestor });
+        }
+        let served_weight =
+            branches.iter().filter(|branch| branch.is_served(self)).map(|branch| branch.weight).max();
+        let rival_weight =
+            branches.iter().filter(|branch| !branch.is_served(self)).map(|branch| branch.weight).max();
+        let is_undecided = rival_weight >= served_weight && self.pin.is_none();
+        self.fork = Some(Fork { ancestor, since, branches, is_undecided, is_told });
+    }
+
+    fn tell(&mut self, event: ChainEvent) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+#[cfg(test)]
+mod tests;

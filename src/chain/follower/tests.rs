@@ -1,0 +1,453 @@
+//! Feeds as they come: late, forked, far ahead, lying, frozen, going back and forth.
+
+use alloy_primitives::keccak256;
+use proptest::prelude::*;
+
+use super::*;
+use crate::policy::DomainKind;
+
+const BLOCK: Duration = Duration::from_secs(1);
+
+fn at_ms(ms: u64) -> Timestamp {
+    Timestamp::ZERO + Duration::from_millis(ms)
+}
+
+fn who(at: usize) -> BackendIndex {
+    BackendIndex::at(at)
+}
+
+/// The block of a branch at a height; branches share everything up to `from`.
+fn block(branch: u64, from: u64, number: u64) -> Arc<Block> {
+    let name = |number: u64| if number > from { branch } else { 0 };
+    let hash = |number: u64| keccak256(format!("{} {number}", name(number)));
+    Arc::new(Block {
+        id: BlockId { number, hash: hash(number) },
+        parent: number.checked_sub(1).map_or(B256::ZERO, hash),
+        timestamp_s: number,
+        logs_bloom: None,
+        header: bytes::Bytes::new(),
+    })
+}
+
+fn main_block(number: u64) -> Arc<Block> {
+    block(0, 0, number)
+}
+
+fn labels(of: &[(&str, &str)]) -> Vec<DomainLabels> {
+    of.iter()
+        .map(|(provider, client)| {
+            DomainLabels::new().with(DomainKind::Provider, provider).with(DomainKind::Client, client)
+        })
+        .collect()
+}
+
+fn follower(backends: usize) -> Follower {
+    let labels = vec![DomainLabels::new(); backends];
+    Follower::new(BLOCK, &labels.iter().collect::<Vec<_>>())
+}
+
+impl Follower {
+    fn shows(&mut self, ms: u64, source: usize, block: Arc<Block>) {
+        self.saw_latest(at_ms(ms), who(source), block, HashCheck::Matches);
+    }
+
+    fn number(&self) -> u64 {
+        self.head().expect("something is served").number
+    }
+
+    fn quarantined(&self, ms: u64, source: usize) -> Option<Quarantine> {
+        self.standing(at_ms(ms), who(source)).quarantine
+    }
+}
+
+/// Everybody at 100, then at 101.
+fn in_step(backends: usize) -> Follower {
+    let mut follower = follower(backends);
+    for number in [100, 101] {
+        for source in 0..backends {
+            follower.shows((number - 100) * 1000 + 5 * source as u64, source, main_block(number));
+        }
+    }
+    assert_eq!(follower.number(), 101);
+    follower.take_events();
+    follower
+}
+
+#[test]
+fn c1_the_head_never_goes_back_when_who_has_it_goes_away() {
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2010, 1, main_block(102));
+    assert_eq!(follower.number(), 102);
+    for ms in (2100..30_000).step_by(100) {
+        follower.missed(at_ms(ms), who(0), Look::Latest);
+        follower.missed(at_ms(ms), who(1), Look::Latest);
+        follower.shows(ms, 2, main_block(101));
+        follower.tick(at_ms(ms));
+        assert_eq!(follower.number(), 102, "at {ms} ms");
+    }
+    assert_eq!(follower.reachable(at_ms(30_000)), Some(101), "what can be answered is known");
+}
+
+#[test]
+fn c1_a_rollback_that_all_confirm_is_followed() {
+    let mut follower = in_step(3);
+    for ms in (2000..8000).step_by(250) {
+        for source in 0..3 {
+            follower.shows(ms + source as u64, source, main_block(99.min(ms)));
+        }
+        follower.tick(at_ms(ms + 100));
+    }
+    // 99 was never served: it hangs on nothing that is.
+    assert_eq!(follower.number(), 99);
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2001, 1, main_block(102));
+    follower.take_events();
+    for ms in (3000..8000).step_by(250) {
+        for source in 0..3 {
+            follower.shows(ms + source as u64, source, main_block(100));
+        }
+    }
+    assert_eq!(follower.number(), 100);
+    let events = follower.take_events();
+    let [ChainEvent::Reorged { dropped, added }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(dropped.iter().map(|block| block.id.number).collect::<Vec<_>>(), [102, 101]);
+    assert!(added.is_empty());
+}
+
+#[test]
+fn c3_a_height_from_nowhere_is_disbelieved() {
+    for number in [1_000_000, 0, 107] {
+        let mut follower = in_step(3);
+        for ms in (1100..60_000).step_by(500) {
+            follower.shows(ms, 2, block(7, 0, number));
+            follower.shows(ms, 0, main_block(101));
+            follower.shows(ms, 1, main_block(101));
+            follower.tick(at_ms(ms));
+            assert_eq!(follower.number(), 101, "{number} at {ms} ms");
+        }
+    }
+}
+
+#[test]
+fn c3_at_the_start_agreement_counts_and_not_who_comes_first() {
+    let mut follower = follower(3);
+    follower.shows(0, 2, block(7, 0, 5_000_000));
+    assert_eq!(follower.head(), None, "others are waited for");
+    follower.shows(20, 0, main_block(100));
+    follower.shows(40, 1, main_block(101));
+    follower.tick(at_ms(600));
+    assert_eq!(follower.number(), 101.min(follower.number()));
+    assert!(follower.number() >= 100 && follower.number() <= 101);
+}
+
+#[test]
+fn a_single_backend_is_followed_as_it_goes() {
+    let mut follower = follower(1);
+    for number in 100..110 {
+        follower.shows((number - 100) * 1000, 0, main_block(number));
+        follower.tick(at_ms((number - 100) * 1000 + 600));
+        assert_eq!(follower.number(), number);
+    }
+}
+
+#[test]
+fn c5_a_block_that_only_one_shows_waits_for_a_second_voice() {
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.tick(at_ms(2900));
+    assert_eq!(follower.number(), 101);
+    follower.shows(2950, 1, main_block(102));
+    assert_eq!(follower.number(), 102);
+    assert_eq!(follower.standing(at_ms(2950), who(2)), Standing { has: Some(101), ..Standing::default() });
+}
+
+#[test]
+fn c3_a_live_minority_moves_on_once_it_went_on_for_long_enough() {
+    let mut follower = in_step(3);
+    for number in 102..112 {
+        follower.shows((number - 100) * 1000, 2, main_block(number));
+        follower.tick(at_ms((number - 100) * 1000 + 500));
+    }
+    assert!(follower.number() >= 110, "{}", follower.number());
+}
+
+#[test]
+fn c4_the_minority_by_independence_is_quarantined_though_it_counts_more_backends() {
+    let labels = labels(&[("a", "geth"), ("b", "geth"), ("c", "geth"), ("d", "besu"), ("e", "reth")]);
+    let mut follower = Follower::new(BLOCK, &labels.iter().collect::<Vec<_>>());
+    for number in [100, 101] {
+        for source in 0..5 {
+            follower.shows((number - 100) * 1000 + source as u64, source, main_block(number));
+        }
+    }
+    for source in 0..3 {
+        follower.shows(2000 + source as u64, source, block(9, 101, 102));
+    }
+    for source in 3..5 {
+        follower.shows(2100 + source as u64, source, main_block(102));
+    }
+    follower.tick(at_ms(2400));
+    assert_eq!(follower.head().and_then(|head| head.hash), Some(main_block(102).id.hash));
+    for source in 0..3 {
+        assert_eq!(follower.quarantined(2200, source), Some(Quarantine::Forked), "{source}");
+    }
+    follower.tick(at_ms(3300));
+    let fork = follower.fork().expect("it is noticed");
+    assert_eq!(fork.ancestor, main_block(101).id);
+    assert!(!fork.is_undecided);
+    assert!(follower.take_events().iter().any(|event| matches!(event, ChainEvent::Forked { .. })));
+    // Healed: they come back to the served chain.
+    for source in 0..5 {
+        follower.shows(4000 + source as u64, source, main_block(103));
+    }
+    assert_eq!(follower.quarantined(4100, 0), None);
+    assert!(follower.fork().is_none());
+}
+
+#[test]
+fn c4_where_independence_is_equal_nothing_is_chosen_and_an_operator_can() {
+    let mut follower = in_step(2);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2001, 1, block(9, 101, 102));
+    for ms in (2100..5000).step_by(100) {
+        follower.tick(at_ms(ms));
+    }
+    assert_eq!(follower.number(), 101, "both branches hold this one");
+    assert!(follower.fork().expect("an alarm").is_undecided);
+    follower.pin(at_ms(5000), Some(block(9, 101, 102).id.hash));
+    follower.tick(at_ms(5500));
+    assert_eq!(follower.head().and_then(|head| head.hash), Some(block(9, 101, 102).id.hash));
+    assert_eq!(follower.quarantined(5600, 0), Some(Quarantine::Forked));
+}
+
+#[test]
+fn c1_a_reorg_is_followed_with_what_was_dropped_and_added() {
+    let mut follower = in_step(3);
+    for number in 102..=104 {
+        for source in 0..3 {
+            follower.shows((number - 100) * 1000 + source as u64, source, main_block(number));
+        }
+    }
+    follower.take_events();
+    for source in 0..3 {
+        follower.shows(5000 + 10 * source as u64, source, block(5, 101, 105));
+        // It hangs in the air: the blocks between are asked for.
+        while let Some(hash) = follower.missing(source) {
+            let missing = (102..=104).map(|n| block(5, 101, n)).find(|block| block.id.hash == hash);
+            follower.saw_block(at_ms(5001), who(source), missing.expect("known"), HashCheck::Matches);
+        }
+    }
+    let events = follower.take_events();
+    let [ChainEvent::Reorged { dropped, added }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(dropped.iter().map(|block| block.id.number).collect::<Vec<_>>(), [104, 103, 102]);
+    assert_eq!(added.iter().map(|block| block.id.number).collect::<Vec<_>>(), [102, 103, 104, 105]);
+    assert_eq!(follower.number(), 105);
+}
+
+#[test]
+fn r15_a_header_that_does_not_hash_to_what_it_claims_is_a_lie_only_where_others_do() {
+    let mut follower = in_step(3);
+    follower.saw_latest(at_ms(2000), who(2), block(3, 101, 102), HashCheck::Differs);
+    assert_eq!(follower.quarantined(2000, 2), Some(Quarantine::Lying));
+    let mut strange = super::tests::follower(2);
+    for source in 0..2 {
+        strange.saw_latest(at_ms(0), who(source), main_block(100), HashCheck::Differs);
+    }
+    assert_eq!(strange.quarantined(10, 0), None, "headers of its own kind");
+    assert_eq!(strange.number(), 100);
+}
+
+#[test]
+fn c8_a_cluster_whose_head_goes_back_and_forth_has_only_what_its_slowest_node_has() {
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2001, 1, main_block(102));
+    follower.shows(2002, 2, main_block(102));
+    follower.shows(2400, 2, main_block(100));
+    assert_eq!(follower.number(), 102);
+    assert_eq!(follower.standing(at_ms(2400), who(2)).has, Some(100));
+    follower.shows(2500, 2, main_block(102));
+    assert_eq!(follower.standing(at_ms(2500), who(2)).has, Some(100), "its slow node is still there");
+}
+
+#[test]
+fn h12_a_halt_is_told_and_so_is_its_end_and_nobody_is_quarantined() {
+    let mut follower = in_step(3);
+    for ms in (1100..30_000).step_by(200) {
+        for source in 0..3 {
+            follower.shows(ms, source, main_block(101));
+        }
+        follower.tick(at_ms(ms));
+    }
+    assert!(follower.is_halted());
+    for source in 0..3 {
+        assert_eq!(
+            follower.standing(at_ms(30_000), who(source)),
+            Standing { has: Some(101), ..Standing::default() }
+        );
+        follower.shows(30_000, source, main_block(102));
+    }
+    let events = follower.take_events();
+    assert!(matches!(events[0], ChainEvent::Halted { .. }), "{events:?}");
+    assert!(events.contains(&ChainEvent::Resumed), "{events:?}");
+}
+
+#[test]
+fn a_gap_after_a_long_sleep_is_crossed() {
+    let mut follower = in_step(3);
+    for ms in (5_000_000..5_003_000).step_by(100) {
+        for source in 0..3 {
+            follower.shows(ms, source, main_block(5100 + source as u64 % 2));
+            if let Some(hash) = follower.missing(source) {
+                let found = (5000..5102).map(main_block).find(|block| block.id.hash == hash).expect("known");
+                follower.saw_block(at_ms(ms), who(source), found, HashCheck::Matches);
+            }
+        }
+        follower.tick(at_ms(ms));
+    }
+    assert!(follower.number() >= 5100);
+    assert!(follower.take_events().iter().any(|event| matches!(event, ChainEvent::Skipped { .. })));
+}
+
+#[test]
+fn what_a_client_was_shown_is_not_taken_back() {
+    let mut follower = in_step(3);
+    follower.showed(at_ms(2000), who(1), 102);
+    assert_eq!(follower.head(), Some(Head { number: 102, hash: None }));
+    assert_eq!(follower.standing(at_ms(2000), who(1)).has, Some(102));
+    assert_eq!(follower.wanted_look(at_ms(2001), who(0)), Some(Look::Latest), "the others are asked at once");
+    follower.showed(at_ms(2000), who(2), 1_000_000);
+    assert_eq!(follower.number(), 102, "no answer makes the chain a million blocks longer");
+}
+
+#[test]
+fn a_restart_does_not_go_back() {
+    let mut follower = follower(2);
+    follower.set_floor(103);
+    follower.shows(0, 0, main_block(101));
+    follower.shows(1, 1, main_block(101));
+    assert_eq!(follower.number(), 103);
+    for source in 0..2 {
+        follower.shows(70_000, source, main_block(102));
+    }
+    assert_eq!(follower.number(), 102, "the chain itself went back");
+}
+
+#[test]
+fn about_one_question_per_block_and_backend_in_calm_weather() {
+    let block_time = Duration::from_secs(12);
+    let labels = vec![DomainLabels::new(); 4];
+    let mut follower = Follower::new(block_time, &labels.iter().collect::<Vec<_>>());
+    let mut looks = 0;
+    for ms in (0..1_200_000).step_by(100) {
+        let now = at_ms(ms);
+        follower.used(now, false, false);
+        // Each hears of a block some hundreds of milliseconds after it was made.
+        for source in 0..4 {
+            if let Some(look) = follower.next_look(now, who(source)) {
+                looks += u32::from(look == Look::Latest);
+                let number = 100 + ms.saturating_sub(300 + 200 * source as u64) / 12_000;
+                let mut block = (*main_block(number)).clone();
+                block.timestamp_s = number * 12;
+                if look == Look::Latest {
+                    follower.shows(ms, source, Arc::new(block));
+                }
+                follower.look_ended(who(source), look);
+            }
+        }
+        follower.tick(now);
+    }
+    let per_block = f64::from(looks) / 4.0 / 100.0;
+    assert!((1.0..=2.0).contains(&per_block), "{per_block}");
+}
+
+#[derive(Clone, Debug)]
+enum Feed {
+    /// An honest backend shows what it knows, so many milliseconds late.
+    Honest {
+        source: usize,
+        late_ms: u64,
+    },
+    /// A liar's own branch, from some blocks back, as high as it likes.
+    Branch {
+        source: usize,
+        back: u64,
+        ahead: u64,
+    },
+    /// A header that is not what it claims.
+    BadHash {
+        source: usize,
+    },
+    Silence,
+}
+
+fn feeds() -> impl Strategy<Value = Vec<Feed>> {
+    let feed = prop_oneof![
+        6 => (0usize..3, 0u64..900).prop_map(|(source, late_ms)| Feed::Honest { source, late_ms }),
+        2 => (3usize..5, 0u64..6, 0u64..4).prop_map(|(source, back, ahead)| Feed::Branch { source, back, ahead }),
+        1 => (3usize..5).prop_map(|source| Feed::BadHash { source }),
+        1 => Just(Feed::Silence),
+    ];
+    prop::collection::vec(feed, 200..500)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Three honest voices, two liars: what is served is the truth, in order, without gaps, in bounded memory.
+    #[test]
+    fn c4_the_heavier_truth_is_served_whatever_liars_show(feeds in feeds()) {
+        let mut follower = follower(5);
+        let (mut ms, mut told) = (0u64, None::<u64>);
+        for source in 0..3 {
+            follower.shows(0, source, main_block(1000));
+        }
+        for (step, feed) in feeds.iter().enumerate() {
+            ms += 60;
+            let truth = |ms: u64| 1000 + ms / 1000;
+            match *feed {
+                Feed::Honest { source, late_ms } => {
+                    follower.shows(ms, source, main_block(truth(ms.saturating_sub(late_ms))));
+                }
+                Feed::Branch { source, back, ahead } => {
+                    let from = truth(ms) - back;
+                    follower.shows(ms, source, block(40 + step as u64, from, from + 1 + ahead));
+                }
+                Feed::BadHash { source } => {
+                    follower.saw_latest(at_ms(ms), who(source), block(99, 0, truth(ms)), HashCheck::Differs);
+                }
+                Feed::Silence => ms += 400,
+            }
+            for source in 0..3 {
+                if let Some(hash) = follower.missing(source) {
+                    let found = (900..=truth(ms)).map(main_block).find(|block| block.id.hash == hash);
+                    if let Some(found) = found {
+                        follower.saw_block(at_ms(ms), who(source), found, HashCheck::Matches);
+                    }
+                }
+            }
+            follower.tick(at_ms(ms));
+            if let Some(head) = follower.head() {
+                prop_assert!(told.is_none_or(|told| head.number >= told), "{:?} after {:?}", head, told);
+                told = Some(head.number);
+                prop_assert_eq!(head.hash, Some(main_block(head.number).id.hash));
+                prop_assert!(head.number <= truth(ms));
+            }
+            prop_assert!(follower.blocks_kept() < 2000);
+        }
+        prop_assert!(told.is_some());
+        let mut next = None;
+        for event in follower.take_events() {
+            match event {
+                ChainEvent::Skipped { to } => next = Some(to.id.number + 1),
+                ChainEvent::Extended { blocks } => for block in blocks {
+                    prop_assert_eq!(Some(block.id.number), next);
+                    next = Some(block.id.number + 1);
+                },
+                ChainEvent::Reorged { .. } => prop_assert!(false, "the truth was never taken back"),
+                _ => {}
+            }
+        }
+    }
+}

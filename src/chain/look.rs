@@ -1,0 +1,171 @@
+//! What a backend is asked of the chain, and when: about one question per block, sooner where others know more.
+
+use std::time::Duration;
+
+use alloy_primitives::B256;
+
+use crate::policy::Timestamp;
+
+/// Heads of a chain that nobody uses are looked at this often.
+const IDLE_PAUSE: Duration = Duration::from_secs(15);
+/// However quick the chain, a backend is not asked more often than this for a block that may not be there.
+const STEADY_PAUSE_MIN: Duration = Duration::from_millis(400);
+/// One that is behind others is asked again after this, later and later.
+const BEHIND_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// The scouts of a new block come one after the other, within this part of the block time.
+const SCOUTS_PART: u32 = 8;
+const SCOUTS_WITHIN_MAX: Duration = Duration::from_millis(400);
+/// Finality moves slowly: it is asked for after so many blocks; and while clients ask for it, after so few.
+const SETTLED_BLOCKS: u32 = 32;
+const SETTLED_BLOCKS_USED: u32 = 4;
+const SETTLED_PAUSE_MIN: Duration = Duration::from_secs(10);
+const PENDING_BLOCKS: u32 = 2;
+const PENDING_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// A question about blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The header of its latest block.
+    Latest,
+    /// The header with this hash: what hangs between a head and the chain.
+    Block(B256),
+    /// The header of its last final block.
+    Finalized,
+    /// The header of its last safe block.
+    Safe,
+    /// The block that it is making.
+    Pending,
+}
+
+impl Look {
+    /// The method, and its parameters as JSON.
+    pub fn call(self) -> (&'static str, String) {
+        let at = |tag: &str| ("eth_getBlockByNumber", format!("[\"{tag}\",false]"));
+        match self {
+            Self::Latest => at("latest"),
+            Self::Finalized => at("finalized"),
+            Self::Safe => at("safe"),
+            Self::Pending => at("pending"),
+            Self::Block(hash) => ("eth_getBlockByHash", format!("[\"{hash}\",false]")),
+        }
+    }
+}
+
+/// What the pauses depend on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rhythm {
+    pub(super) block_time: Duration,
+    /// When the newest block was first seen anywhere.
+    pub(super) newest_at: Option<Timestamp>,
+    /// The turn of this backend among the scouts of the next block: the first one's is 0.
+    pub(super) turn: u32,
+    pub(super) scouts: u32,
+    /// Somebody has shown a higher block than this backend.
+    pub(super) is_behind: bool,
+    /// Clients use the chain.
+    pub(super) is_used: bool,
+    pub(super) uses_settled: bool,
+    pub(super) uses_pending: bool,
+}
+
+/// When one backend was asked what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Schedule {
+    latest_at: Option<Timestamp>,
+    /// Looks since its head last moved.
+    in_vain: u32,
+    settled_at: Option<Timestamp>,
+    safe_at: Option<Timestamp>,
+    pending_at: Option<Timestamp>,
+    /// A question about the latest block, or about another one, is under way.
+    asks_latest: bool,
+    asks_other: bool,
+    hurry: bool,
+}
+
+impl Schedule {
+    pub(super) fn is_free_for_others(&self) -> bool {
+        !self.asks_other
+    }
+
+    pub(super) fn begin(&mut self, now: Timestamp, look: Look) {
+        match look {
+            Look::Latest => {
+                self.latest_at = Some(now);
+                self.asks_latest = true;
+                self.hurry = false;
+                self.in_vain = self.in_vain.saturating_add(1);
+            }
+            Look::Finalized => self.settled_at = Some(now),
+            Look::Safe => self.safe_at = Some(now),
+            Look::Pending => self.pending_at = Some(now),
+            Look::Block(_) => {}
+        }
+        if look != Look::Latest {
+            self.asks_other = true;
+        }
+    }
+
+    pub(super) fn end(&mut self, look: Look) {
+        match look {
+            Look::Latest => self.asks_latest = false,
+            _ => self.asks_other = false,
+        }
+    }
+
+    pub(super) fn moved(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// Something shows that its head has moved: it is asked at once.
+    pub(super) fn hurry(&mut self) {
+        self.hurry = true;
+    }
+
+    /// Whether its latest block is to be asked for now.
+    pub(super) fn wants_latest(&self, now: Timestamp, rhythm: &Rhythm) -> bool {
+        if self.asks_latest {
+            return false;
+        }
+        let Some(asked_at) = self.latest_at else { return true };
+        if self.hurry {
+            return true;
+        }
+        if !rhythm.is_used {
+            return now.since(asked_at) >= IDLE_PAUSE.max(rhythm.block_time);
+        }
+        let doubled = |pause: Duration, times: u32| pause * (1 << times.min(8));
+        if rhythm.is_behind {
+            let first = (rhythm.block_time / 16).clamp(BEHIND_PAUSE.0, BEHIND_PAUSE.1);
+            let pause = doubled(first, self.in_vain.saturating_sub(1));
+            return now.since(asked_at) >= pause.min(rhythm.block_time.max(STEADY_PAUSE_MIN));
+        }
+        let retry = (rhythm.block_time / 8).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let pause = doubled(retry, self.in_vain.saturating_sub(1));
+        if now.since(asked_at) < pause.min(rhythm.block_time).max(STEADY_PAUSE_MIN) {
+            return false;
+        }
+        let Some(newest_at) = rhythm.newest_at else { return true };
+        let within = (rhythm.block_time / SCOUTS_PART).min(SCOUTS_WITHIN_MAX);
+        let turn = within * rhythm.turn / rhythm.scouts.max(1);
+        now >= newest_at + rhythm.block_time.mul_f64(0.95) + turn
+    }
+
+    /// The other question that is due now.
+    pub(super) fn wants_other(&self, now: Timestamp, rhythm: &Rhythm) -> Option<Look> {
+        if self.asks_other || !rhythm.is_used || self.latest_at.is_none() {
+            return None;
+        }
+        let due = |at: Option<Timestamp>, blocks: u32, min: Duration| {
+            at.is_none_or(|at| now.since(at) >= (rhythm.block_time * blocks).max(min))
+        };
+        if rhythm.uses_pending && due(self.pending_at, PENDING_BLOCKS, PENDING_PAUSE_MIN) {
+            return Some(Look::Pending);
+        }
+        let blocks = if rhythm.uses_settled { SETTLED_BLOCKS_USED } else { SETTLED_BLOCKS };
+        if due(self.settled_at, blocks, SETTLED_PAUSE_MIN) {
+            return Some(Look::Finalized);
+        }
+        (rhythm.uses_settled && due(self.safe_at, blocks, SETTLED_PAUSE_MIN)).then_some(Look::Safe)
+    }
+}

@@ -1,0 +1,58 @@
+//! How quickly the chain makes blocks, estimated from what it says of itself.
+
+use std::time::Duration;
+
+use super::block::Block;
+use crate::policy::Timestamp;
+
+/// Headers tell whole seconds: over fewer blocks than this, rounding would rule.
+const BLOCKS_MIN: u64 = 8;
+/// An estimate is looked for over at most this many blocks.
+pub(super) const BLOCKS_MAX: u64 = 64;
+/// Blocks come at random times on some chains: without one for this many times the usual pause, by chance that
+/// happens once in e^12 (the phi-accrual detector of Hayashibara with exponential pauses, at phi = 5.2).
+const HALT_PAUSES: u32 = 12;
+/// However quick a chain is, so short a pause is no halt.
+const HALT_MIN: Duration = Duration::from_secs(5);
+/// Estimates lie within this range.
+const RANGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(600));
+
+/// The estimated time between blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tempo {
+    block_time: Duration,
+    /// When the newest block was first seen.
+    newest_at: Option<Timestamp>,
+}
+
+impl Tempo {
+    pub(super) fn new(block_time: Duration) -> Self {
+        Self { block_time: block_time.clamp(RANGE.0, RANGE.1), newest_at: None }
+    }
+
+    pub(super) fn block_time(self) -> Duration {
+        self.block_time
+    }
+
+    pub(super) fn newest_at(self) -> Option<Timestamp> {
+        self.newest_at
+    }
+
+    /// The chain grew to `newest`; `oldest` is some block before it, as far back as is known. What they say of their times
+    /// bridges any gap in what was seen.
+    pub(super) fn grew(&mut self, now: Timestamp, oldest: &Block, newest: &Block) {
+        self.newest_at = Some(now);
+        let blocks = newest.id.number.saturating_sub(oldest.id.number);
+        let span_s = newest.timestamp_s.saturating_sub(oldest.timestamp_s);
+        if blocks >= BLOCKS_MIN && span_s > 0 {
+            let each = Duration::from_secs_f64(span_s as f64 / blocks as f64);
+            self.block_time = each.clamp(RANGE.0, RANGE.1);
+        }
+    }
+
+    /// Whether there has been no block for so long that the chain must stand still.
+    pub(super) fn is_halted(self, now: Timestamp) -> bool {
+        let pause = (self.block_time * HALT_PAUSES).max(HALT_MIN);
+        self.newest_at.is_some_and(|at| now.since(at) > pause)
+    }
+}
