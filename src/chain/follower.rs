@@ -136,14 +136,16 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower of backends that share what their labels say, on a chain that makes a block about so often.
-    pub fn new(block_time: Duration, labels: &[&DomainLabels]) -> Self {
+    /// A follower of backends that share what their labels say, on a chain that makes a block about so often. One that
+    /// is not `is_steady` makes them whenever it likes, as development nodes do: however long it made none, it is
+    /// looked at as often as that.
+    pub fn new(block_time: Duration, is_steady: bool, labels: &[&DomainLabels]) -> Self {
         Self {
             tree: Tree::default(),
             sources: vec![Source::default(); labels.len()],
             schedules: vec![Schedule::default(); labels.len()],
             weights: Weights::new(labels),
-            tempo: Tempo::new(block_time),
+            tempo: Tempo::new(block_time, is_steady),
             hashes_match: false,
             pin: None,
             fork: None,
@@ -362,6 +364,11 @@ impl Follower {
     /// The served block at a height, within the window.
     pub fn served(&self, number: u64) -> Option<&Arc<Block>> {
         self.tree.at(number)
+    }
+
+    /// The height of a served block, within the window.
+    pub fn height_of(&self, hash: B256) -> Option<u64> {
+        self.tree.get(hash).map(|block| block.id).filter(|id| self.tree.serves(*id)).map(|id| id.number)
     }
 
     /// All served blocks that are kept, the oldest first.

@@ -21,13 +21,15 @@ const RANGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tempo {
     block_time: Duration,
+    max: Duration,
     /// When the newest block was first seen.
     newest_at: Option<Timestamp>,
 }
 
 impl Tempo {
-    pub(super) fn new(block_time: Duration) -> Self {
-        Self { block_time: block_time.clamp(RANGE.0, RANGE.1), newest_at: None }
+    pub(super) fn new(block_time: Duration, is_steady: bool) -> Self {
+        let block_time = block_time.clamp(RANGE.0, RANGE.1);
+        Self { block_time, max: if is_steady { RANGE.1 } else { block_time }, newest_at: None }
     }
 
     pub(super) fn block_time(self) -> Duration {
@@ -46,7 +48,7 @@ impl Tempo {
         let span_s = newest.timestamp_s.saturating_sub(oldest.timestamp_s);
         if blocks >= BLOCKS_MIN && span_s > 0 {
             let each = Duration::from_secs_f64(span_s as f64 / blocks as f64);
-            self.block_time = each.clamp(RANGE.0, RANGE.1);
+            self.block_time = each.clamp(RANGE.0, self.max);
         }
     }
 

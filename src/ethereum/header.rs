@@ -5,13 +5,12 @@ use std::fmt;
 
 use alloy_consensus::Header;
 use alloy_primitives::{B256, Bloom};
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Members of a block that are no part of its header, or differ between nodes.
-const NO_HEADER: [&str; 6] =
-    ["transactions", "uncles", "withdrawals", "size", "totalDifficulty", "author"];
+const NO_HEADER: [&str; 6] = ["transactions", "uncles", "withdrawals", "size", "totalDifficulty", "author"];
 /// A header is no longer than this; extra data is 32 bytes on most chains and some hundreds on clique and its heirs.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
@@ -167,7 +166,14 @@ mod tests {
         let read = read_header(strange.as_bytes()).unwrap().unwrap();
         assert_eq!((read.number, read.timestamp_s, read.computed), (2, 5, None));
         assert_eq!(read_header(b" null "), Ok(None));
-        for wrong in ["{}", "[]", "\"0x1\"", r#"{"number":"0x1"}"#, r#"{"number":7,"hash":"0x","parentHash":"0x"}"#, "{"] {
+        for wrong in [
+            "{}",
+            "[]",
+            "\"0x1\"",
+            r#"{"number":"0x1"}"#,
+            r#"{"number":7,"hash":"0x","parentHash":"0x"}"#,
+            "{",
+        ] {
             assert_eq!(read_header(wrong.as_bytes()), Err(NoHeader), "{wrong}");
         }
         let long = format!(r#"{{"extraData":"{}"}}"#, "0".repeat(HEADER_BYTES_MAX));

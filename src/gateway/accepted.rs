@@ -47,15 +47,15 @@ impl Accepted {
     /// The backend that knows most about what the call asks for, if a transaction of late is the reason.
     pub(super) fn who_knows(&self, now: Timestamp, call: &Call<'_>) -> Option<BackendIndex> {
         let of_hash = || {
-            let hash = argument(call.params?, 0)?.parse().ok()?;
+            let hash = argument(call.params.as_deref()?, 0)?.parse().ok()?;
             self.taken.lock().unwrap_or_else(PoisonError::into_inner).by_hash.get(now, &hash)
         };
         match call.method.name {
             "eth_getTransactionByHash" | "eth_getRawTransactionByHash" | "eth_getTransactionReceipt" => {
                 of_hash()
             }
-            "eth_getTransactionCount" if argument(call.params?, 1)? == "pending" => {
-                let sender = argument(call.params?, 0)?.parse().ok()?;
+            "eth_getTransactionCount" if argument(call.params.as_deref()?, 1)? == "pending" => {
+                let sender = argument(call.params.as_deref()?, 0)?.parse().ok()?;
                 self.taken.lock().unwrap_or_else(PoisonError::into_inner).by_sender.get(now, &sender)
             }
             _ => None,

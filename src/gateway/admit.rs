@@ -1,5 +1,7 @@
 //! What may pass, and what is answered before any backend is asked.
 
+use std::borrow::Cow;
+
 use crate::config;
 use crate::ethereum::{Method, MethodKind, RawTransaction};
 use crate::jsonrpc::{ErrorObject, Request, code};
@@ -43,7 +45,8 @@ pub(super) fn admit<'a>(chain: &config::Chain, request: Request<'a>) -> Admissio
         },
         _ => None,
     };
-    Admission::Forward(Call { method, name, params, known_to_exist: false, transaction })
+    let params = params.map(Cow::Borrowed);
+    Admission::Forward(Call { method, name, params, height: None, known_to_exist: false, transaction })
 }
 
 /// Nodes name methods with letters, digits and `_`, a few with a dot. Anything else could be read

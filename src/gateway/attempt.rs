@@ -153,14 +153,17 @@ async fn exchange(
             batch.items
         }
     };
-    let judged = |(item, verdict): (usize, Verdict)| (item, judge(&calls[item], verdict));
+    let judged = |(item, verdict): (usize, Verdict)| {
+        chain.lacked(backend, &verdict.outcome, calls[item].height);
+        (item, judge(&calls[item], verdict))
+    };
     Part { verdicts: items.iter().copied().zip(verdicts).map(judged).collect(), sent }
 }
 
 pub(super) fn body(calls: &[Call<'_>], items: &[usize], first_id: u64) -> Bytes {
     /// An envelope with a usual method name, and a little room.
     const ENVELOPE_BYTES: usize = 96;
-    let params = |item: &usize| calls[*item].params.map(|raw| raw.get());
+    let params = |item: &usize| calls[*item].params.as_ref().map(|raw| raw.get());
     let room = items.iter().map(|item| ENVELOPE_BYTES + params(item).map_or(2, str::len)).sum();
     let mut out = Vec::with_capacity(room);
     let batch = items.len() > 1;

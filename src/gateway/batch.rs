@@ -10,10 +10,11 @@ use crate::policy::Plan;
 
 use super::admit::{Admission, admit};
 use super::call::{Answered, Call};
-use super::carry::{carry, plan, told};
+use super::carry::{answered_by_sight, carry, plan, told};
 use super::chain::Chain;
 use super::forward::forward;
 use super::packet::{Reply, Trail};
+use super::resolve::{Sight, needs_sight};
 use super::write;
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
@@ -22,6 +23,8 @@ pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
+    // One for all: `latest` of every item is the same block (BEHAVIOURS C2).
+    let mut sight = None;
     for item in items {
         let request = match item {
             Ok(request) => request,
@@ -41,10 +44,15 @@ pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
                 answers.extend(id.map(|id| Some((id, unanswered()))));
             }
             Admission::Forward(call) => {
-                if let Some(at) = at {
-                    Group::add(&mut groups, chain, at, call);
+                if sight.is_none() && needs_sight(&call) {
+                    sight = Some(Sight::of(chain).await);
                 }
-                answers.extend(id.map(|id| Some((id, unanswered()))));
+                let seen = sight.unwrap_or_default();
+                let answered = answered_by_sight(&call, &seen);
+                if let Some(at) = at.filter(|_| answered.is_none()) {
+                    Group::add(&mut groups, chain, at, call, &seen);
+                }
+                answers.extend(id.map(|id| Some((id, answered.unwrap_or_else(unanswered)))));
             }
         }
     }
@@ -101,15 +109,17 @@ struct Group<'a> {
 impl<'a> Group<'a> {
     /// Puts a call with its like. A group's plan has the latest deadline and the greatest urgency of its calls, and
     /// names no method unless all of them have the same one.
-    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>) {
-        let plan = plan(chain, &mut call);
+    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>, sight: &Sight) {
+        let plan = plan(chain, &mut call, sight);
         let alike = |group: &&mut Self| {
             let (a, b) = (&group.plan, &plan);
             (a.need.class, a.need.prefer, a.repeat) == (b.need.class, b.need.prefer, b.repeat)
+                && a.need.rests.and(b.need.rests).is_some()
         };
         match groups.iter_mut().find(alike) {
             Some(group) => {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);
+                group.plan.need.rests = group.plan.need.rests.and(plan.need.rests).unwrap_or_default();
                 group.plan.need.urgency = group.plan.need.urgency.max(plan.need.urgency);
                 group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
                 group.places.push(place);

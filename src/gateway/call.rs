@@ -16,7 +16,10 @@ pub(super) struct Call<'a> {
     pub(super) method: &'static Method,
     /// The name as the client wrote it, escapes undone: unlisted methods share a [`Method`].
     pub(super) name: Cow<'a, str>,
-    pub(super) params: Option<&'a RawValue>,
+    /// As sent, or with numbers in place of tags.
+    pub(super) params: Option<Cow<'a, RawValue>>,
+    /// The height that it rests on, where that is known.
+    pub(super) height: Option<u64>,
     /// What it asks for is known to exist, so that `null` only means that a backend lags.
     pub(super) known_to_exist: bool,
     /// What is being published, where the method publishes a signed transaction.

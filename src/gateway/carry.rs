@@ -13,25 +13,52 @@ use super::call::{Answered, Call, Said, no_such_method};
 use super::chain::Chain;
 use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
+use super::resolve::{Sight, needs_sight, resolve};
 use super::{transaction, watch};
 
 /// Gets one admitted call answered.
-pub(super) async fn carry(chain: &Arc<Chain>, mut call: Call<'_>) -> Answered {
+pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
         return transaction::submit(chain, call, hash).await;
     }
-    let plan = plan(chain, &mut call);
-    let calls = [call];
-    let landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+    let sight = if needs_sight(&call) { Sight::of(chain).await } else { Sight::default() };
+    if let Some(answered) = answered_by_sight(&call, &sight) {
+        return answered;
+    }
+    let sent = call.params.clone();
+    let mut calls = [call];
+    let plan = plan(chain, &mut calls[0], &sight);
+    let mut landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+    // Everybody who has the head is gone: what the others have is better than nothing.
+    if landed.is_in_vain()
+        && let Some(lower) = sight.lowered(chain)
+    {
+        calls[0].params = sent;
+        let plan = self::plan(chain, &mut calls[0], &lower);
+        let asked_before = landed.attempts;
+        landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+        landed.attempts += asked_before;
+    }
     told(chain, &calls[0], landed)
 }
 
+/// What the follower answers by itself.
+pub(super) fn answered_by_sight(call: &Call<'_>, sight: &Sight) -> Option<Answered> {
+    if call.method.name != "eth_blockNumber" {
+        return None;
+    }
+    let mut answered = Answered::local(format!("\"{:#x}\"", sight.latest?));
+    answered.trail.source = Source::Follower;
+    Some(answered)
+}
+
 /// The plan for one call, with what is known of whom to ask for it.
-pub(super) fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
+pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
     call.known_to_exist = plan.need.prefer.is_some();
+    plan.need.rests = resolve(chain, call, sight);
     if call.method.sticky() == Some(Sticky::Uses) {
         plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
     }
@@ -43,7 +70,7 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>) -> Plan {
 fn key(call: &Call<'_>) -> u64 {
     /// Bytes of the parameters that count.
     const READ_MAX: usize = 512;
-    let params = call.params.map_or(&[][..], |params| params.get().as_bytes());
+    let params = call.params.as_ref().map_or(&[][..], |params| params.get().as_bytes());
     let mut hasher = DefaultHasher::new();
     (call.method.name, params.len(), &params[..params.len().min(READ_MAX)]).hash(&mut hasher);
     hasher.finish()
@@ -78,10 +105,10 @@ fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<
         chain.accepted.took(chain.now(), transaction, backend);
     }
     let Some(payload) = payload else { return };
-    if call.method.name == "eth_blockNumber"
-        && let Some(number) = watch::block_number(payload)
+    if let Payload::Result(bytes) = payload
+        && let Some(number) = shown_height(call, bytes)
     {
-        chain.link(backend).saw_head(number);
+        chain.showed(backend, number);
     }
     if call.method.sticky() == Some(Sticky::Creates)
         && let Payload::Result(bytes) = payload
@@ -91,8 +118,24 @@ fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<
     }
 }
 
+/// The height of the block that an answer tells of, where it is one of the newest things there are.
+fn shown_height(call: &Call<'_>, result: &[u8]) -> Option<u64> {
+    let member: &[u8] = match call.method.name {
+        "eth_blockNumber" => return watch::number(result),
+        "eth_getTransactionReceipt" | "eth_getTransactionByHash" | "eth_sendRawTransactionSync" => {
+            b"\"blockNumber\":"
+        }
+        "eth_getBlockByNumber" | "eth_getBlockByHash" => b"\"number\":",
+        _ => return None,
+    };
+    let at = memchr::memmem::find(result, member)? + member.len();
+    let text = result.get(at..)?.trim_ascii_start();
+    let end = text.iter().skip(1).position(|byte| *byte == b'"')? + 2;
+    watch::number(text.get(..end)?)
+}
+
 fn filter_id(call: &Call<'_>) -> Option<String> {
-    let (id,): (String,) = serde_json::from_str(call.params?.get()).ok()?;
+    let (id,): (String,) = serde_json::from_str(call.params.as_deref()?.get()).ok()?;
     Some(id)
 }
 

@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::{SmallRng, SysRng};
 use tokio::time::Instant;
 
+use crate::chain::Follower;
 use crate::config;
 use crate::ethereum::Method;
 use crate::policy::{
@@ -33,7 +34,6 @@ pub(super) struct Chain {
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
     /// Where the chain stands, and what changes.
-    #[allow(dead_code)]
     pub(super) tip: Tip,
     decider: Mutex<Decider>,
     origin: Instant,
@@ -62,6 +62,7 @@ pub(super) struct Calls {
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) fleet: Fleet,
+    pub(super) follower: Follower,
     pub(super) rng: SmallRng,
 }
 
@@ -82,6 +83,8 @@ impl Chain {
                 fleet.set_probe_budget(index, budget.requests as f64, budget.per);
             }
         }
+        let labels: Vec<&DomainLabels> = fleet.iter().map(|(_, backend)| &backend.spec().labels).collect();
+        let follower = Follower::new(settings.block_time, is_steady(&settings), &labels);
         // Without entropy from the system any seed serves: nothing here guards a secret.
         let rng = SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(0));
         Self {
@@ -92,7 +95,7 @@ impl Chain {
             filters: Filters::default(),
             accepted: Accepted::default(),
             tip: Tip::default(),
-            decider: Mutex::new(Decider { fleet, rng }),
+            decider: Mutex::new(Decider { fleet, follower, rng }),
             origin: Instant::now(),
             next_id: AtomicU64::new(1),
             wanted: tokio::sync::Notify::new(),
@@ -130,6 +133,9 @@ impl Chain {
         }
         let mut decider = self.decide();
         decider.fleet.learn_labels(self.now(), &derived);
+        let Decider { fleet, follower, .. } = &mut *decider;
+        let labels: Vec<&DomainLabels> = fleet.iter().map(|(_, backend)| &backend.spec().labels).collect();
+        follower.set_labels(&labels);
         let written = decider.fleet.notes().written();
         drop(decider);
         *known = derived;
@@ -247,6 +253,13 @@ impl Chain {
     pub(super) fn plan(&self, method: &'static Method, deadline: Duration) -> Plan {
         Plan::of(method, &self.routing, self.now() + deadline)
     }
+}
+
+/// Whether its blocks come by the clock: those of chains that are known do, those of development nodes do not.
+fn is_steady(settings: &config::Chain) -> bool {
+    /// anvil, hardhat, and ganache, geth --dev.
+    const DEVELOPMENT: [u64; 2] = [31_337, 1337];
+    settings.preset.is_some() && !DEVELOPMENT.contains(&settings.chain_id)
 }
 
 /// What the operator says of a backend, for the policy.

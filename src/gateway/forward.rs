@@ -35,6 +35,11 @@ pub(super) struct Landed {
 impl Landed {
     /// A call that nobody was asked for.
     pub(super) const NOWHERE: Self = Self { said: None, attempts: 0, in_the_dark: false };
+
+    /// Nobody gave an answer that settles it.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.said.as_ref().is_none_or(|(verdict, _)| verdict.outcome.retry_elsewhere)
+    }
 }
 
 /// Sends the calls, which share one plan, until each is answered or nobody is left to ask. Gives one
@@ -113,7 +118,7 @@ impl Course<'_> {
     fn on(&mut self, event: Event<'_>) -> Step {
         let now = self.chain.now();
         let mut decider = self.chain.decide();
-        let super::chain::Decider { fleet, rng } = &mut *decider;
+        let super::chain::Decider { fleet, rng, .. } = &mut *decider;
         let step = self.flight.on(now, event, fleet, rng);
         let news = fleet.notes().written();
         drop(decider);

@@ -148,7 +148,7 @@ pub(super) async fn probe(
     chain: &Chain,
     backend: BackendIndex,
     method: &'static str,
-    params: Option<&'static str>,
+    params: Option<&str>,
     deadline: Instant,
 ) -> Probed {
     let link = chain.link(backend);

@@ -14,6 +14,7 @@ mod domains;
 mod examine;
 mod explain;
 mod filters;
+mod follow;
 mod forward;
 mod grapevine;
 mod identity;
@@ -22,6 +23,7 @@ mod marks;
 mod mask;
 mod memory;
 mod packet;
+mod resolve;
 #[cfg(test)]
 mod stand_in;
 mod status;
@@ -135,11 +137,13 @@ impl Gateway {
             // Public endpoints are small, and of the chains that come with the presets few are used.
             let eager = at == 0 || !chain.settings.is_public();
             let watched = watch::watch(chain.clone(), eager);
+            let followed = follow::follow(chain.clone(), eager);
             let derived = domains::keep(chain.clone(), dns.moves());
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
                     () = watched => {}
+                    () = followed => {}
                     () = derived => {}
                     () = ended.cancelled() => {}
                 }

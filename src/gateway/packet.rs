@@ -72,6 +72,8 @@ pub enum Source {
     /// Outrigger itself, from its configuration; also every refusal.
     #[default]
     Local,
+    /// What is known of the head, without asking anybody.
+    Follower,
     /// A backend.
     Backend,
 }
@@ -81,6 +83,7 @@ impl Source {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Follower => "follower",
             Self::Backend => "backend",
         }
     }

@@ -69,7 +69,7 @@ fn spread(chain: &Arc<Chain>, call: &Call<'_>, need: Need, taken: BackendIndex) 
     let now = chain.now();
     let further = {
         let mut decider = chain.decide();
-        let Decider { fleet, rng } = &mut *decider;
+        let Decider { fleet, rng, .. } = &mut *decider;
         fleet.spread_to(now, &need, taken, chain.fanout.saturating_sub(1), rng)
     };
     for backend in further {
@@ -89,7 +89,8 @@ async fn is_known(chain: &Chain, hash: B256) -> bool {
     let call = Call {
         method,
         name: method.name.into(),
-        params: Some(&params),
+        params: Some(std::borrow::Cow::Owned(params)),
+        height: None,
         known_to_exist: false,
         transaction: None,
     };

@@ -114,6 +114,11 @@ impl Drop for Put<'_> {
 /// The number in an answer to `eth_blockNumber`.
 pub(super) fn block_number(payload: &Payload) -> Option<u64> {
     let Payload::Result(bytes) = payload else { return None };
+    number(bytes)
+}
+
+/// A quantity as JSON.
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(bytes).ok()?.trim().strip_prefix("\"0x")?.strip_suffix('"')?;
     u64::from_str_radix(text, 16).ok()
 }

@@ -11,6 +11,7 @@ use super::experience::Experience;
 use super::health::Health;
 use super::pace::Pace;
 use super::probes::Lookout;
+use super::reach::{Lag, Reach};
 use super::retirement::Retirement;
 use super::{Class, Outcome, Timestamp};
 
@@ -112,6 +113,8 @@ pub struct Backend {
     pub(super) pace: Option<Pace>,
     pub(super) retirement: Retirement,
     pub(super) lookout: Lookout,
+    pub(super) reach: Reach,
+    pub(super) lag: Lag,
     cooling: Option<Cooling>,
     unsupported: Vec<Lacking>,
     in_flight: u32,
@@ -138,6 +141,8 @@ impl Backend {
             pace: None,
             retirement: Retirement::default(),
             lookout: Lookout::default(),
+            reach: Reach::default(),
+            lag: Lag::default(),
             cooling: None,
             unsupported: Vec::new(),
             in_flight: 0,

@@ -12,6 +12,7 @@ use super::diversity::Diversity;
 use super::domain::{DerivedLabel, DomainLabels};
 use super::notes::{Change, Notes};
 use super::rate::Rate;
+use super::reach::{Reach, Rests};
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::shedding::Shedding;
 use super::suspicion::Suspicion;
@@ -37,6 +38,8 @@ pub struct Need {
     pub prefer: Option<BackendIndex>,
     /// Nobody else will do: filters live at the node that made them.
     pub only: Option<BackendIndex>,
+    /// What of the chain it rests on.
+    pub rests: Rests,
 }
 
 /// One attempt as the fleet learns from it.
@@ -177,6 +180,14 @@ impl Fleet {
     /// Takes a backend out of all use, or puts it back.
     pub fn set_cordoned(&mut self, index: BackendIndex, cordoned: bool) {
         self.backends[index.get()].cordoned = cordoned;
+    }
+
+    /// What of the chain a backend has. `served` is the head that clients are told.
+    pub fn set_reach(&mut self, now: Timestamp, index: BackendIndex, reach: Reach, served: u64) {
+        let backend = &mut self.backends[index.get()];
+        backend.reach = reach;
+        let lacks_head = reach.has.is_some_and(|has| has < served);
+        backend.lag.since = if lacks_head { backend.lag.since.or(Some(now)) } else { None };
     }
 
     /// What the backend said when it was asked for its chain.

@@ -11,6 +11,7 @@ use crate::config::Routing;
 use crate::ethereum::{Method, MethodKind, Urgency};
 
 use super::fleet::{Attempted, Fleet, Need};
+use super::reach::Rests;
 use super::set::{BackendIndex, BackendSet};
 use super::{Class, Outcome, Timestamp};
 
@@ -57,6 +58,7 @@ impl Plan {
                 submits,
                 prefer: None,
                 only: None,
+                rests: Rests::OnNothing,
             },
             key: 0,
             deadline,
@@ -128,6 +130,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(150);
 const SAME_BACKEND_PAUSE: Duration = Duration::from_millis(200);
 /// A transaction waits so often for room where everybody is full: 0.2, 0.4, 0.8 s.
 const WAITS_FOR_ROOM_MAX: u32 = 3;
+/// A block that was promised and that nobody left has is waited for so long: it is on its way to them.
+const BLOCK_PATIENCE: Duration = Duration::from_millis(1500);
+/// Whether it has come is looked at this often.
+const BLOCK_LOOK: Duration = Duration::from_millis(50);
 /// Attempts of one request that may be under way together.
 const FLYING_MAX: usize = 4;
 
@@ -150,6 +156,8 @@ pub struct Flight {
     /// How often somebody was asked once more.
     repeated_here: u32,
     may_repeat: bool,
+    /// Since when everybody who is left lacks the block that is asked for.
+    awaits_block_since: Option<Timestamp>,
     over: bool,
 }
 
@@ -165,6 +173,7 @@ impl Flight {
             again: None,
             repeated_here: 0,
             may_repeat: true,
+            awaits_block_since: None,
             over: false,
         }
     }
@@ -254,6 +263,12 @@ impl Flight {
         }
         if self.is_flying() || (allowed && self.again.is_some()) {
             return self.wait(now, fleet);
+        }
+        if allowed && fleet.awaits_block(now, &self.plan.need, self.tried) {
+            let until = *self.awaits_block_since.get_or_insert(now) + BLOCK_PATIENCE;
+            if now < until {
+                return Step::Wait { wake: (now + BLOCK_LOOK).min(until).min(self.plan.deadline) };
+            }
         }
         self.end(now, fleet, Step::GiveUp)
     }

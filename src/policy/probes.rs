@@ -12,6 +12,7 @@ use crate::ethereum::{MethodClass, Urgency};
 use super::admission::Standing;
 use super::backend::{Backend, Identity, is_about_the_account};
 use super::fleet::{Attempted, Fleet, Need};
+use super::reach::Rests;
 use super::set::BackendIndex;
 use super::{Class, Outcome, Timestamp};
 
@@ -35,6 +36,10 @@ const AWAY_FAILURES: u32 = 3;
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// In calm weather this share of the budget is kept for when it is needed.
 const KEPT_IN_CALM: f64 = 0.5;
+
+/// While a chain is in use and no budget is configured: a look per block and some in vain, but not more than this.
+const LOOKS_PER_BLOCK: f64 = 1.5;
+const LOOKS_PER_S_MAX: f64 = 1.5;
 
 /// Calls of the proxy's own that one backend may be asked, where the configuration says nothing: the head every
 /// fifteen seconds, and some recoveries an hour.
@@ -100,6 +105,8 @@ pub(super) struct Lookout {
     tokens_max: f64,
     per_s: f64,
     filled_at: Timestamp,
+    /// The configuration says nothing of a budget.
+    is_default: bool,
 }
 
 impl Default for Lookout {
@@ -115,6 +122,7 @@ impl Default for Lookout {
             tokens_max: calls,
             per_s: calls / per.as_secs_f64(),
             filled_at: Timestamp::ZERO,
+            is_default: true,
         }
     }
 }
@@ -165,6 +173,7 @@ impl Fleet {
     /// How many calls of the proxy's own a backend may be asked: so many in this time, and no more in a row.
     pub fn set_probe_budget(&mut self, index: BackendIndex, calls: f64, per: Duration) {
         let lookout = &mut self.backends[index.get()].lookout;
+        lookout.is_default = false;
         lookout.tokens_max = calls.max(1.0);
         lookout.tokens = lookout.tokens_max;
         lookout.per_s = calls / per.as_secs_f64().max(1e-3);
@@ -197,6 +206,47 @@ impl Fleet {
         Some(question)
     }
 
+    /// Whether a backend may be asked now where the chain stands; it is booked as asked. Who fails, is away or has
+    /// not said its chain is looked after by [`Self::next_question`], and not asked besides.
+    pub fn may_look(&mut self, now: Timestamp, index: BackendIndex, is_needed: bool) -> bool {
+        let backend = &mut self.backends[index.get()];
+        let told_off = backend.pause(now).is_some_and(|cooling| cooling.by_its_word);
+        let fails = backend.failing_since().is_some_and(|since| now.since(since) >= FAILED_PAUSE);
+        if backend.is_cordoned()
+            || backend.spec.private
+            || told_off
+            || fails
+            || backend.is_away()
+            || backend.identity != Identity::Confirmed
+            || backend.retirement.retired().is_some()
+            || !backend.lookout.may_spend(now, is_needed)
+        {
+            return false;
+        }
+        backend.lookout.tokens -= 1.0;
+        true
+    }
+
+    /// A look at where the chain stands came to this: it shows as well as any question whether somebody is there.
+    pub fn looked(&mut self, now: Timestamp, index: BackendIndex, took: Duration, outcome: &Outcome) {
+        self.backends[index.get()].lookout.head_at = Some(now);
+        self.question_ended(now, index, Question::Head, took, outcome);
+    }
+
+    /// The chain is in use and makes a block so often, or is not in use: where nothing is configured, the budget
+    /// allows about a look per block.
+    pub fn set_block_pace(&mut self, block_time: Option<Duration>) {
+        for backend in &mut self.backends {
+            let lookout = &mut backend.lookout;
+            if lookout.is_default {
+                let (calls, per) = PROBE_BUDGET;
+                let looks_per_s = block_time
+                    .map_or(0.0, |time| (LOOKS_PER_BLOCK / time.as_secs_f64()).min(LOOKS_PER_S_MAX));
+                lookout.per_s = (calls / per.as_secs_f64()).max(looks_per_s);
+            }
+        }
+    }
+
     /// A question came to this after `took`.
     pub fn question_ended(
         &mut self,
@@ -216,6 +266,7 @@ impl Fleet {
                     submits: false,
                     prefer: None,
                     only: None,
+                    rests: Rests::OnNothing,
                 };
                 self.aside_ended(now, Attempted { backend: index, need, took }, outcome);
             }

@@ -14,6 +14,7 @@ use super::decision::{CANDIDATES_MAX, Candidate, Shortlist, Why};
 use super::fleet::{Fleet, Need};
 use super::notes::Change;
 use super::pace::Pace;
+use super::reach::Rests;
 use super::set::{BackendIndex, BackendSet};
 use super::{Class, Outcome, Timestamp};
 
@@ -29,6 +30,8 @@ const BEATEN_FOR: Duration = Duration::from_millis(500);
 const BEATEN_A_LITTLE_FOR: Duration = Duration::from_secs(3);
 /// A favourite that is well is left for a better one this often in a minute and no more.
 const SWITCHES_PER_MINUTE: usize = 3;
+/// A favourite that lacks the head for no longer than this keeps its place: blocks reach one node after the other.
+const LAGGED_FOR: Duration = Duration::from_secs(2);
 /// One request in so many goes first to a primary that has not been measured lately, so that a
 /// backend which came back is noticed. It can still be hedged.
 const EXPLORE_ONE_IN: u32 = 32;
@@ -215,7 +218,8 @@ impl Fleet {
             if stricken {
                 doubts.stricken.insert(index);
             }
-            let lacks = backend.seems_to_lack_method(now, need.method);
+            let lacks =
+                backend.seems_to_lack_method(now, need.method) || backend.reach.is_doubtful(need.rests);
             let is_ill = stricken || backend.cooling(now).is_some();
             // Asked only when it matters: it looks at everybody.
             let mut is_needed = || {
@@ -281,6 +285,7 @@ impl Fleet {
         let sits_out = of_class.or(all).is_some_and(|held| {
             let backend = self.backend(held.backend);
             doubts.spared.contains(held.backend)
+                || (lacks_block(backend, need) && !lags_for_long(now, backend))
                 || backend.lacks_method(now, need.method)
                 || backend.seems_to_lack_method(now, need.method)
         });
@@ -377,7 +382,10 @@ impl Fleet {
         // Failing at one class of methods only is no reason to leave it for all of them.
         let unfit = all.is_none_or(|held| {
             let backend = self.backend(held.backend);
-            backend.is_down() || backend.cooling(now).is_some() || self.condemned.contains(held.backend)
+            backend.is_down()
+                || backend.cooling(now).is_some()
+                || self.condemned.contains(held.backend)
+                || lacks_block(backend, need)
         });
         if unfit || self.favourites.may_switch(now, need.class) {
             let instead_of = all.map(|held| held.backend);
@@ -413,6 +421,17 @@ impl Fleet {
         Shortlist(best.map(|entry| entry.map(|(order, backend)| order.of(backend))))
     }
 
+    /// Whether somebody would do, had it the block that is asked for.
+    pub(super) fn awaits_block(&self, now: Timestamp, need: &Need, tried: BackendSet) -> bool {
+        let anywhere = Need { rests: Rests::OnTheChain, ..*need };
+        matches!(need.rests, Rests::OnHeight(_))
+            && self.iter().any(|(index, backend)| {
+                !tried.contains(index)
+                    && backend.reach.may_catch_up(need.rests)
+                    && self.may_serve(now, &anywhere, backend)
+            })
+    }
+
     /// Whether anybody is left to be asked.
     pub(super) fn has_candidate(&self, now: Timestamp, need: &Need, tried: BackendSet) -> bool {
         self.iter().any(|(index, backend)| !tried.contains(index) && self.may_serve(now, need, backend))
@@ -446,6 +465,7 @@ impl Fleet {
         !backend.is_cordoned()
             && backend.identity() != Identity::WrongChain
             && keeps_private(self, need, backend)
+            && backend.reach.may_answer(need.rests)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
             && !backend.pace().is_some_and(Pace::is_exhausted)
@@ -554,6 +574,16 @@ impl Favourites {
         self.all = Some(Favourite::new(now, backend));
         self.of_class = Default::default();
     }
+}
+
+/// Whether it lacks what the request rests on.
+fn lacks_block(backend: &Backend, need: &Need) -> bool {
+    !backend.reach.may_answer(need.rests)
+}
+
+/// Whether it has lacked the head for longer than blocks take to get around, or follows another branch.
+fn lags_for_long(now: Timestamp, backend: &Backend) -> bool {
+    backend.reach.is_astray || backend.lag.since.is_some_and(|since| now.since(since) >= LAGGED_FOR)
 }
 
 /// Private backends take transactions only, and where one is configured nobody else gets them.

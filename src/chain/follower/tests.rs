@@ -43,7 +43,7 @@ fn labels(of: &[(&str, &str)]) -> Vec<DomainLabels> {
 
 fn follower(backends: usize) -> Follower {
     let labels = vec![DomainLabels::new(); backends];
-    Follower::new(BLOCK, &labels.iter().collect::<Vec<_>>())
+    Follower::new(BLOCK, true, &labels.iter().collect::<Vec<_>>())
 }
 
 impl Follower {
@@ -176,7 +176,7 @@ fn c3_a_live_minority_moves_on_once_it_went_on_for_long_enough() {
 #[test]
 fn c4_the_minority_by_independence_is_quarantined_though_it_counts_more_backends() {
     let labels = labels(&[("a", "geth"), ("b", "geth"), ("c", "geth"), ("d", "besu"), ("e", "reth")]);
-    let mut follower = Follower::new(BLOCK, &labels.iter().collect::<Vec<_>>());
+    let mut follower = Follower::new(BLOCK, true, &labels.iter().collect::<Vec<_>>());
     for number in [100, 101] {
         for source in 0..5 {
             follower.shows((number - 100) * 1000 + source as u64, source, main_block(number));
@@ -339,7 +339,7 @@ fn a_restart_does_not_go_back() {
 fn about_one_question_per_block_and_backend_in_calm_weather() {
     let block_time = Duration::from_secs(12);
     let labels = vec![DomainLabels::new(); 4];
-    let mut follower = Follower::new(block_time, &labels.iter().collect::<Vec<_>>());
+    let mut follower = Follower::new(block_time, true, &labels.iter().collect::<Vec<_>>());
     let mut looks = 0;
     for ms in (0..1_200_000).step_by(100) {
         let now = at_ms(ms);

@@ -30,7 +30,7 @@ const RESERVED: [&str; 16] = [
     "ready",
 ];
 /// Slow enough to see a late head soon on an unknown chain, fast enough not to cry wolf.
-const BLOCK_TIME: Duration = Duration::from_secs(12);
+const BLOCK_TIME: Duration = Duration::from_secs(1);
 /// Part of a URL, of metrics and of log lines.
 const NAME_BYTES_MAX: usize = 64;
 /// Longer than any method's name.

@@ -41,6 +41,7 @@ fn fail(fleet: &mut Fleet, now: Timestamp, backend: usize) {
         submits: false,
         prefer: None,
         only: None,
+        rests: Rests::OnNothing,
     };
     let backend = BackendIndex::at(backend);
     fleet.started(now, backend, need.class);

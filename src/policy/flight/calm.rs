@@ -20,6 +20,7 @@ fn run(fleet: &mut Fleet, rng: &mut SmallRng, requests: std::ops::Range<u64>) {
             submits: false,
             prefer: None,
             only: None,
+            rests: Rests::OnNothing,
         };
         let plan = Plan {
             need,

@@ -142,6 +142,7 @@ fn replay(outage: Outage, labels: Labels, seed: u64) -> Report {
         submits: false,
         prefer: None,
         only: None,
+        rests: Rests::OnNothing,
     };
     let mut report = Report::default();
     let mut flights: BTreeMap<usize, (Flight, u64)> = BTreeMap::new();

@@ -73,7 +73,15 @@ fn run(refusal: Class, comes_per_s: f64, seconds: u64, counted: u64, seed: u64) 
         let submits = urgency == Urgency::Transaction;
         let now = Timestamp::ZERO + Duration::from_millis(now_ms);
         let plan = Plan {
-            need: Need { class, method: None, urgency, submits, prefer: None, only: None },
+            need: Need {
+                class,
+                method: None,
+                urgency,
+                submits,
+                prefer: None,
+                only: None,
+                rests: Rests::OnNothing,
+            },
             key: world.random(),
             deadline: now + Duration::from_secs(10),
             repeat: if submits { Repeat::InTurn } else { Repeat::Freely },

@@ -17,6 +17,7 @@ const NEED: Need = Need {
     submits: false,
     prefer: None,
     only: None,
+    rests: Rests::OnNothing,
 };
 const SECOND: Duration = Duration::from_secs(1);
 

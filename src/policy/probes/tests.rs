@@ -39,7 +39,15 @@ const A: usize = 0;
 const G: usize = 1;
 
 fn need(class: MethodClass) -> Need {
-    Need { class, method: Some("eth_call"), urgency: Urgency::Read, submits: false, prefer: None, only: None }
+    Need {
+        class,
+        method: Some("eth_call"),
+        urgency: Urgency::Read,
+        submits: false,
+        prefer: None,
+        only: None,
+        rests: Rests::OnNothing,
+    }
 }
 
 /// A client's call reaches this backend and comes to that.

@@ -1,0 +1,244 @@
+//! Follows the chain: asks backends where it stands when the follower says so, tells it what they showed, and
+//! everybody else what changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use crate::chain::{Block, BlockId, ChainEvent, HashCheck, Look};
+use crate::ethereum::{read_header, read_number};
+use crate::jsonrpc::reply::Payload;
+use crate::policy::{BackendIndex, Class, Outcome, Reach};
+
+use super::chain::{Chain, Decider};
+use super::identity::probe;
+
+/// Whether something is to be asked is looked at this often while the chain is in use.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Where nobody uses it, this often.
+const LOOK_EVERY_UNUSED: Duration = Duration::from_millis(500);
+/// A look that a backend's budget or state does not allow is tried again after this.
+const DENIED_PAUSE: Duration = Duration::from_millis(250);
+/// A header that takes longer is no news.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A chain that nobody has used for this long is looked at no more where it is a preset.
+const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// How long a request waits for the first look at a chain that nobody followed.
+pub(super) const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Follows one chain until it is dropped. `eager` chains from the start, others from their first use.
+pub(super) async fn follow(chain: Arc<Chain>, eager: bool) {
+    if !eager {
+        chain.first_wanted().await;
+    }
+    let everyone: Vec<BackendIndex> = chain.decide().fleet.iter().map(|(index, _)| index).collect();
+    let looking = everyone.into_iter().filter(|index| !chain.settings.backends[index.get()].private);
+    let looking = futures_util::future::join_all(looking.map(|backend| attend(&chain, backend, eager)));
+    futures_util::future::join(looking, keep_time(&chain)).await;
+}
+
+/// Time passes for the follower too: holds run out, chains halt.
+async fn keep_time(chain: &Chain) {
+    loop {
+        {
+            let mut decider = chain.decide();
+            let now = chain.now();
+            decider.follower.tick(now);
+            let pace = decider.follower.block_time();
+            let in_use = chain.idle_for().is_some_and(|idle| idle < Duration::from_secs(60));
+            decider.fleet.set_block_pace(in_use.then_some(pace));
+            chain.took_note(decider);
+        }
+        sleep(chain.look_pause()).await;
+    }
+}
+
+async fn attend(chain: &Chain, backend: BackendIndex, eager: bool) {
+    loop {
+        if !eager && chain.idle_for().is_none_or(|idle| idle > FORGET_AFTER) {
+            sleep(LOOK_EVERY_UNUSED).await;
+            continue;
+        }
+        let look = {
+            let now = chain.now();
+            let mut decider = chain.decide();
+            let Decider { fleet, follower, .. } = &mut *decider;
+            let is_needed = chain.listens();
+            match follower.wanted_look(now, backend) {
+                None => Ok(None),
+                Some(_) if !fleet.may_look(now, backend, is_needed) => Err(()),
+                Some(_) => Ok(follower.next_look(now, backend)),
+            }
+        };
+        match look {
+            Ok(Some(look)) => ask(chain, backend, look).await,
+            Ok(None) => sleep(chain.look_pause()).await,
+            Err(()) => sleep(DENIED_PAUSE).await,
+        }
+    }
+}
+
+/// Puts one question and tells the follower what was shown.
+async fn ask(chain: &Chain, backend: BackendIndex, look: Look) {
+    let mut put = Put { chain, backend, look, is_open: true };
+    let asked_at = Instant::now();
+    let (method, params) = look.call();
+    let verdict = probe(chain, backend, method, Some(&params), asked_at + PATIENCE).await.verdict;
+    put.is_open = false;
+    let now = chain.now();
+    let mut decider = chain.decide();
+    let Decider { fleet, follower, .. } = &mut *decider;
+    follower.look_ended(backend, look);
+    if look == Look::Latest {
+        // Only this one says whether anybody is there: others may lack a tag or a block.
+        fleet.looked(now, backend, asked_at.elapsed(), &verdict.outcome);
+    }
+    let shown = match (&verdict.outcome.class, &verdict.payload) {
+        (Class::Ok, Some(Payload::Result(bytes))) => shown(bytes, look),
+        _ => Shown::Nothing,
+    };
+    match shown {
+        Shown::Block(block, check) => match look {
+            Look::Latest => {
+                chain.link(backend).saw_head(block.id.number);
+                follower.saw_latest(now, backend, block, check);
+            }
+            Look::Block(hash) if block.id.hash == hash => follower.saw_block(now, backend, block, check),
+            Look::Finalized | Look::Safe => follower.saw_settled(backend, look, block.id.number),
+            Look::Block(_) | Look::Pending => {}
+        },
+        Shown::Pending(number) => follower.saw_pending(backend, number),
+        Shown::Nothing => follower.missed(now, backend, look),
+    }
+    chain.took_note(decider);
+}
+
+enum Shown {
+    Block(Arc<Block>, HashCheck),
+    Pending(u64),
+    Nothing,
+}
+
+fn shown(bytes: &[u8], look: Look) -> Shown {
+    if look == Look::Pending {
+        return read_number(bytes).map_or(Shown::Nothing, Shown::Pending);
+    }
+    let Ok(Some(header)) = read_header(bytes) else { return Shown::Nothing };
+    let check = match header.computed {
+        None => HashCheck::Unknown,
+        Some(computed) if computed == header.hash => HashCheck::Matches,
+        Some(_) => HashCheck::Differs,
+    };
+    let block = Block {
+        id: BlockId { number: header.number, hash: header.hash },
+        parent: header.parent,
+        timestamp_s: header.timestamp_s,
+        logs_bloom: header.logs_bloom,
+        header: Bytes::from(header.json),
+    };
+    Shown::Block(Arc::new(block), check)
+}
+
+/// A look under way, which is taken back where its task ends before it.
+struct Put<'a> {
+    chain: &'a Chain,
+    backend: BackendIndex,
+    look: Look,
+    is_open: bool,
+}
+
+impl Drop for Put<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.chain.decide().follower.look_ended(self.backend, self.look);
+        }
+    }
+}
+
+impl Chain {
+    /// Passes on what the follower has decided: to the fleet who has what, to listeners what changed.
+    pub(super) fn took_note(&self, mut decider: std::sync::MutexGuard<'_, Decider>) {
+        let now = self.now();
+        let Decider { fleet, follower, .. } = &mut *decider;
+        let served = follower.head().map_or(0, |head| head.number);
+        for at in 0..fleet.len() {
+            let Some(index) = fleet.index(at) else { continue };
+            let standing = follower.standing(now, index);
+            let reach = Reach {
+                has: standing.has,
+                is_astray: standing.quarantine.is_some(),
+                pending_is_stale: standing.pending_is_stale,
+            };
+            fleet.set_reach(now, index, reach, served);
+        }
+        let events = follower.take_events();
+        let news = fleet.notes().written();
+        // Told under the lock, so that listeners hear them in order.
+        for event in events {
+            self.log(&event);
+            self.tip.tell(event);
+        }
+        drop(decider);
+        self.tip.moved(served);
+        self.tell_changes(news);
+    }
+
+    fn log(&self, event: &ChainEvent) {
+        let chain = &self.settings.name;
+        match event {
+            ChainEvent::Extended { blocks } => {
+                if let Some(block) = blocks.last() {
+                    tracing::debug!(%chain, number = block.id.number, hash = %block.id.hash, "head");
+                }
+            }
+            ChainEvent::Reorged { dropped, added } => {
+                tracing::info!(%chain, dropped = dropped.len(), added = added.len(), "reorg");
+            }
+            ChainEvent::Skipped { to } => {
+                tracing::info!(%chain, number = to.id.number, hash = %to.id.hash, "following from here");
+            }
+            ChainEvent::Halted { at } => tracing::warn!(%chain, number = at.number, "the chain stands still"),
+            ChainEvent::Resumed => tracing::info!(%chain, "the chain goes on"),
+            ChainEvent::Forked { ancestor } => {
+                tracing::warn!(%chain, ancestor = ancestor.number, hash = %ancestor.hash, "backends follow different branches");
+            }
+        }
+    }
+
+    fn look_pause(&self) -> Duration {
+        let in_use = self.idle_for().is_some_and(|idle| idle < Duration::from_secs(60)) || self.listens();
+        if in_use { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
+    }
+
+    /// Somebody lives by the chain's events.
+    fn listens(&self) -> bool {
+        self.tip.has_listeners()
+    }
+
+    /// Whether anybody looks at the chain, or will.
+    pub(super) fn may_be_followed(&self) -> bool {
+        let decider = self.decide();
+        decider.fleet.iter().any(|(_, backend)| decider.fleet.answers_reads(backend) && !backend.is_down())
+    }
+
+    /// An answer that goes to a client tells of something in this block: the chain is at least that high.
+    pub(super) fn showed(&self, backend: BackendIndex, number: u64) {
+        self.link(backend).saw_head(number);
+        let mut decider = self.decide();
+        if decider.follower.head().is_none_or(|head| head.number < number) {
+            decider.follower.showed(self.now(), backend, number);
+            self.took_note(decider);
+        }
+    }
+
+    /// A look that failed elsewhere says the same here: the outcome of a client's call about a block that its
+    /// backend should have.
+    pub(super) fn lacked(&self, backend: BackendIndex, outcome: &Outcome, height: Option<u64>) {
+        let Some(height) = height else { return };
+        if matches!(outcome.class, Class::BlockNotFound | Class::AheadOfHead) {
+            self.decide().follower.lacks(self.now(), backend, height);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Which block a call rests on: tags become numbers, once per packet, and whoever lacks the block is not asked.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
+use crate::policy::Rests;
+
+use super::call::Call;
+use super::chain::Chain;
+use super::follow::FIRST_LOOK_MAX;
+
+/// The chain as one packet sees it: `latest` of all its calls is the same block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sight {
+    /// What `latest` is; `None` where it is not known well enough, and backends decide.
+    pub(super) latest: Option<u64>,
+    safe: Option<u64>,
+    finalized: Option<u64>,
+}
+
+impl Sight {
+    /// What is known now. A chain that nobody has looked at for a while is looked at first.
+    pub(super) async fn of(chain: &Chain) -> Self {
+        let now = chain.now();
+        let is_current = {
+            let mut decider = chain.decide();
+            decider.follower.used(now, false, false);
+            decider.follower.is_current(now)
+        };
+        if !is_current && chain.may_be_followed() {
+            let until = Instant::now() + FIRST_LOOK_MAX;
+            let _ = timeout_at(until, chain.tip.current(|| chain.decide().follower.is_current(chain.now())))
+                .await;
+        }
+        Self::now(chain)
+    }
+
+    /// The same without waiting.
+    pub(super) fn now(chain: &Chain) -> Self {
+        let decider = chain.decide();
+        let follower = &decider.follower;
+        let latest = follower.head().filter(|_| follower.is_current(chain.now())).map(|head| head.number);
+        Self { latest, safe: follower.safe(), finalized: follower.finalized() }
+    }
+
+    /// What is left to be seen where nobody who has the head can be reached any more.
+    pub(super) fn lowered(&self, chain: &Chain) -> Option<Self> {
+        let reachable = chain.decide().follower.reachable(chain.now())?;
+        (reachable < self.latest?).then_some(Self { latest: Some(reachable), ..*self })
+    }
+
+    fn number(&self, tag: BlockTag) -> Option<u64> {
+        match tag {
+            BlockTag::Latest => self.latest,
+            BlockTag::Safe => self.safe,
+            BlockTag::Finalized => self.finalized,
+            BlockTag::Earliest | BlockTag::Pending => None,
+        }
+    }
+}
+
+/// Whether a call has anything to do with blocks that move.
+pub(super) fn needs_sight(call: &Call<'_>) -> bool {
+    call.method.is_listed() && call.method.kind != MethodKind::TxSubmit
+}
+
+/// Writes the numbers of what is seen into a call, and says what it rests on.
+pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Rests {
+    let needs = block_refs(call.method, call.params.as_deref());
+    let settled = needs.mentions(BlockTag::Safe) || needs.mentions(BlockTag::Finalized);
+    let pending = needs.mentions(BlockTag::Pending);
+    if settled || pending {
+        chain.decide().follower.used(chain.now(), settled, pending);
+    }
+    let rests = rests_on(chain, call, &needs, sight);
+    if pins(call)
+        && let Some(pinned) = pin_blocks(call.method, call.params.as_deref(), |tag| sight.number(tag))
+    {
+        call.params = Some(Cow::Owned(pinned));
+    }
+    if let Rests::OnHeight(height) = rests {
+        call.height = Some(height);
+        // A block that is served is there: whoever does not know it lags.
+        call.known_to_exist |= matches!(call.method.name, "eth_getBlockByNumber" | "eth_getBlockReceipts")
+            && matches!(needs, BlockNeeds::At(BlockRef::Number(_) | BlockRef::Tag(_)));
+    }
+    rests
+}
+
+/// Nodes differ in whether these take a block at all: where none is written, none is added.
+fn pins(call: &Call<'_>) -> bool {
+    let takes_none = matches!(call.method.name, "eth_estimateGas" | "eth_createAccessList");
+    !takes_none || call.params.as_deref().is_some_and(has_second)
+}
+
+fn has_second(params: &RawValue) -> bool {
+    serde_json::from_str::<Vec<&RawValue>>(params.get()).is_ok_and(|params| params.len() > 1)
+}
+
+fn rests_on(chain: &Chain, call: &Call<'_>, needs: &BlockNeeds, sight: &Sight) -> Rests {
+    let height_of = |block: BlockRef| match block {
+        BlockRef::Number(number) => Some(number),
+        BlockRef::Tag(tag) => sight.number(tag),
+        BlockRef::Hash { hash, .. } => chain.decide().follower.height_of(hash),
+    };
+    let Some(latest) = sight.latest else {
+        return if call.method.blocks.is_empty() { Rests::OnNothing } else { Rests::OnTheChain };
+    };
+    let rests_on_no_block = matches!(call.method.semantics, Semantics::Constant | Semantics::Submit)
+        || call.method.node_local()
+        || !call.method.is_listed();
+    match needs {
+        BlockNeeds::None if rests_on_no_block => Rests::OnNothing,
+        _ if needs.mentions(BlockTag::Pending) => Rests::OnPending,
+        // What names no block, names it by a hash that is not known here, or lies beyond the head, is best known to whoever
+        // has the head: its `null` means that there is none.
+        _ => Rests::OnHeight(
+            needs.refs().filter_map(height_of).max().map_or(latest, |height| height.min(latest)),
+        ),
+    }
+}

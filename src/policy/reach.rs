@@ -1,0 +1,74 @@
+//! What of the chain a backend has, and what of it a request rests on.
+
+use super::Timestamp;
+
+/// What of the chain a request rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rests {
+    /// Nothing that backends differ in.
+    #[default]
+    OnNothing,
+    /// Some part of the chain, whichever: who follows another branch is no answer.
+    OnTheChain,
+    /// The block at this height: whoever lacks it cannot answer.
+    OnHeight(u64),
+    /// What waits for the next block.
+    OnPending,
+}
+
+impl Rests {
+    /// What two requests rest on that travel together; `None` where nobody could be told apart for both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (same, other) if same == other => Some(same),
+            (Self::OnPending, _) | (_, Self::OnPending) => None,
+            (Self::OnHeight(a), Self::OnHeight(b)) => Some(Self::OnHeight(a.max(b))),
+            (Self::OnHeight(height), _) | (_, Self::OnHeight(height)) => Some(Self::OnHeight(height)),
+            _ => Some(Self::OnTheChain),
+        }
+    }
+}
+
+/// What of the chain a backend has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The greatest height that it surely has; `None` before it has shown any.
+    pub has: Option<u64>,
+    /// It follows another branch, or lies.
+    pub is_astray: bool,
+    /// What it takes for pending is older than its own head.
+    pub pending_is_stale: bool,
+}
+
+impl Reach {
+    /// Whether it may answer what rests on this: never from another branch, never without the block.
+    pub(super) fn may_answer(&self, rests: Rests) -> bool {
+        match rests {
+            Rests::OnNothing => true,
+            Rests::OnTheChain | Rests::OnPending => !self.is_astray,
+            // Who has never shown a head may have it: asked last, and the number is in the request.
+            Rests::OnHeight(number) => !self.is_astray && self.has.is_none_or(|has| has >= number),
+        }
+    }
+
+    /// Whether others are better for it.
+    pub(super) fn is_doubtful(&self, rests: Rests) -> bool {
+        match rests {
+            Rests::OnNothing | Rests::OnTheChain => false,
+            Rests::OnHeight(_) => self.has.is_none(),
+            Rests::OnPending => self.pending_is_stale,
+        }
+    }
+
+    /// Whether the block may come to it soon.
+    pub(super) fn may_catch_up(&self, rests: Rests) -> bool {
+        matches!(rests, Rests::OnHeight(number) if !self.is_astray && self.has.is_some_and(|has| has < number))
+    }
+}
+
+/// Since when a backend lacks the head that is served, while others have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lag {
+    pub(super) since: Option<Timestamp>,
+}
