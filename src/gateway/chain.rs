@@ -35,6 +35,8 @@ pub(super) struct Chain {
     pub(super) accepted: Accepted,
     /// Where the chain stands, and what changes.
     pub(super) tip: Tip,
+    /// Since when nothing recent is known of the head.
+    pub(super) lost_sight_at: Mutex<Option<Instant>>,
     decider: Mutex<Decider>,
     origin: Instant,
     next_id: AtomicU64,
@@ -95,6 +97,7 @@ impl Chain {
             filters: Filters::default(),
             accepted: Accepted::default(),
             tip: Tip::default(),
+            lost_sight_at: Mutex::default(),
             decider: Mutex::new(Decider { fleet, follower, rng }),
             origin: Instant::now(),
             next_id: AtomicU64::new(1),

@@ -1,7 +1,7 @@
 //! Follows the chain: asks backends where it stands when the follower says so, tells it what they showed, and
 //! everybody else what changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,8 +25,8 @@ const DENIED_PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A chain that nobody has used for this long is looked at no more where it is a preset.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
-/// How long a request waits for the first look at a chain that nobody followed.
-pub(super) const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
+/// How long requests wait for the first look at a chain that nobody followed.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Follows one chain until it is dropped. `eager` chains from the start, others from their first use.
 pub(super) async fn follow(chain: Arc<Chain>, eager: bool) {
@@ -217,10 +217,16 @@ impl Chain {
         self.tip.has_listeners()
     }
 
-    /// Whether anybody looks at the chain, or will.
-    pub(super) fn may_be_followed(&self) -> bool {
-        let decider = self.decide();
-        decider.fleet.iter().any(|(_, backend)| decider.fleet.answers_reads(backend) && !backend.is_down())
+    /// Until when a request waits for the chain to be looked at: one period after it was lost from sight, not each
+    /// request anew, since backends may be down or tell nothing of it.
+    pub(super) fn wait_for_sight(&self, is_current: bool) -> Option<Instant> {
+        let mut lost_at = self.lost_sight_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_current {
+            *lost_at = None;
+            return None;
+        }
+        let until = *lost_at.get_or_insert_with(Instant::now) + FIRST_LOOK_MAX;
+        (Instant::now() < until).then_some(until)
     }
 
     /// An answer that goes to a client tells of something in this block: the chain is at least that high.

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
 use crate::policy::Rests;
 
 use super::call::Call;
 use super::chain::Chain;
-use super::follow::FIRST_LOOK_MAX;
 
 /// The chain as one packet sees it: `latest` of all its calls is the same block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,10 +29,9 @@ impl Sight {
             decider.follower.used(now, false, false);
             decider.follower.is_current(now)
         };
-        if !is_current && chain.may_be_followed() {
-            let until = Instant::now() + FIRST_LOOK_MAX;
-            let _ = timeout_at(until, chain.tip.current(|| chain.decide().follower.is_current(chain.now())))
-                .await;
+        if let Some(until) = chain.wait_for_sight(is_current) {
+            let is_current = || chain.decide().follower.is_current(chain.now());
+            let _ = timeout_at(until, chain.tip.current(is_current)).await;
         }
         Self::now(chain)
     }

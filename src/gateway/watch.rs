@@ -166,6 +166,8 @@ mod tests {
         assert_eq!(retired.why, Class::Unauthorized.describe());
         assert!((30..=60).contains(&retired.next_probe_s), "{retired:?}");
         assert!(told.reason.is_some_and(|reason| reason.contains("asked again in")));
+        // What was under way has arrived by then.
+        sleep(LOOK_EVERY).await;
         let asked = revoked.asked();
         for _ in 0..50 {
             balance(&gateway).await;
@@ -196,7 +198,7 @@ mod tests {
         }
         let told = |gateway: &Gateway| gateway.status().chains[0].backends[0].budget.expect("it has one");
         let used = told(&gateway);
-        assert!((10.0..13.0).contains(&used.used), "ten reads, the chain id and a head: {used:?}");
+        assert!((10.0..20.0).contains(&used.used), "ten reads, the chain id and a few heads: {used:?}");
         assert!(used.month_gone.is_some_and(|gone| (0.0..=1.0).contains(&gone)), "{used:?}");
         let _ = gateway.call::<Value>(None, "eth_getLogs", (json!({ "fromBlock": "latest" }),)).await;
         assert!(told(&gateway).used >= used.used + 3.0, "logs are dearer");
