@@ -42,6 +42,8 @@ const USED_FOR: Duration = Duration::from_secs(60);
 const EVENTS_MAX: usize = 1024;
 /// A chain that went back for good is believed after so long, restarts included.
 const FLOOR_HOLD: Duration = Duration::from_secs(60);
+/// Backends may be this much behind what was served before; a chain that is further back has been started anew.
+const FLOOR_AHEAD_MAX: u64 = 8;
 
 /// How a header's hash compares with the one computed from its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -579,7 +581,8 @@ impl Follower {
         let patience = (self.tempo.block_time() * 4).max(Duration::from_secs(2));
         self.shown = self.shown.filter(|(number, at)| *number > tip.id.number && now.since(*at) < patience);
         let floor_holds = self.started_at.is_some_and(|at| now.since(at) < FLOOR_HOLD);
-        self.floor = self.floor.filter(|floor| *floor > tip.id.number && floor_holds);
+        let reachable = tip.id.number + 1..=tip.id.number + FLOOR_AHEAD_MAX;
+        self.floor = self.floor.filter(|floor| reachable.contains(floor) && floor_holds);
     }
 
     /// Who is heard first does not decide: others are waited for, and agreement counts.

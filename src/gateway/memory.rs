@@ -30,6 +30,9 @@ pub struct Memory {
     /// Chain, backend: who is gone for good.
     #[serde(default)]
     retired: BTreeMap<String, BTreeMap<String, RememberedRetirement>>,
+    /// Chain: the block number that clients were told last.
+    #[serde(default)]
+    heads: BTreeMap<String, u64>,
     /// Chain, backend: what is used of monthly budgets.
     #[serde(default)]
     used: BTreeMap<String, BTreeMap<String, RememberedUse>>,
@@ -54,6 +57,14 @@ impl Gateway {
             saved_at_s: unix_time_s(),
             chains: chains.collect(),
             retired: self.of_backends(|fleet, now, index| fleet.remember_retirement(now, index)),
+            heads: self
+                .inner
+                .chains
+                .iter()
+                .filter_map(|chain| {
+                    Some((chain.settings.name.clone(), chain.decide().follower.head()?.number))
+                })
+                .collect(),
             used: self.of_backends(|fleet, _, index| fleet.remember_use(index)),
         }
     }
@@ -104,6 +115,9 @@ impl Gateway {
             let Some(backends) = memory.chains.get(&chain.settings.name) else { continue };
             let now = chain.now();
             let mut decider = chain.decide();
+            if let Some(number) = memory.heads.get(&chain.settings.name) {
+                decider.follower.set_floor(*number);
+            }
             for (name, classes) in backends {
                 let Some(index) = decider.fleet.find(name) else { continue };
                 for class in MethodClass::ALL {

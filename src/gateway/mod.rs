@@ -17,6 +17,7 @@ mod filters;
 mod follow;
 mod forward;
 mod grapevine;
+mod head_status;
 mod identity;
 mod link;
 mod marks;
@@ -60,6 +61,7 @@ use mask::Mask;
 
 pub use examine::Examination;
 pub use explain::{CandidateStatus, DecisionStatus};
+pub use head_status::{BranchStatus, FollowerStatus, ForkStatus, ViewStatus};
 pub use memory::Memory;
 pub use packet::{Packet, Reply, Source, Trail};
 pub use status::{
@@ -248,6 +250,20 @@ impl Gateway {
         decider.fleet.set_cordoned(index, cordoned);
         drop(decider);
         tracing::info!(chain = %chain.settings.name, backend, cordoned, "cordon");
+        Ok(())
+    }
+
+    /// Chooses the branch of a forked chain that holds this block, whatever backends agree on; `None` lets agreement
+    /// choose again. It holds until then, or until the gateway ends.
+    ///
+    /// # Errors
+    /// When there is no such chain.
+    pub fn pin_branch(&self, chain: &str, block: Option<alloy_primitives::B256>) -> Result<(), NotFound> {
+        let chain = self.chain(Some(chain))?;
+        let mut decider = chain.decide();
+        decider.follower.pin(chain.now(), block);
+        chain.took_note(decider);
+        tracing::info!(chain = %chain.settings.name, ?block, "pin");
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::policy::{
 };
 
 use super::chain::Chain;
+use super::head_status::{self, FollowerStatus, ViewStatus};
 
 /// Changes shown; the fleet keeps more.
 const CHANGES_MAX: usize = 50;
@@ -38,8 +39,10 @@ pub struct ChainStatus {
     pub chain_id: u64,
     /// Whether it has a usable backend.
     pub ready: bool,
-    /// Highest block number that any backend named.
+    /// The block number that clients are told; before the chain is followed, the highest that any backend named.
     pub head: Option<u64>,
+    /// Where the chain stands.
+    pub follower: FollowerStatus,
     /// The backend that serves in calm weather.
     pub favourite: Option<String>,
     /// Calls that went to backends, and what was sent beyond them.
@@ -127,6 +130,9 @@ pub struct BackendStatus {
     pub reason: Option<String>,
     /// Latest block number it named.
     pub head: Option<u64>,
+    /// Where it stands; absent for those that answer no reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<ViewStatus>,
     /// Where `state` is `retired`: why, since when and until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retired: Option<RetiredStatus>,
@@ -192,7 +198,13 @@ impl ChainStatus {
             .zip(&chain.settings.backends)
             .map(|((index, backend), settings)| {
                 let link = chain.link(index);
-                let (state, reason) = state(now, backend, decider.fleet.is_condemned(index));
+                let (mut state, mut reason) = state(now, backend, decider.fleet.is_condemned(index));
+                if let Some(why) = decider.follower.standing(now, index).quarantine
+                    && matches!(state, "ok" | "returning" | "doubted")
+                {
+                    let (word, sentence) = head_status::quarantine(why);
+                    (state, reason) = (word, Some(sentence.to_owned()));
+                }
                 let (attempts, failures) = backend.totals();
                 BackendStatus {
                     name: link.name.to_string(),
@@ -207,6 +219,7 @@ impl ChainStatus {
                     state,
                     reason,
                     head: link.head(),
+                    view: (!settings.private).then(|| ViewStatus::of(&decider, now, index)),
                     retired: retired(now, backend),
                     budget: budget(now, backend),
                     in_flight: backend.in_flight(),
@@ -217,6 +230,7 @@ impl ChainStatus {
                 }
             })
             .collect();
+        let follower = FollowerStatus::of(chain, &decider, now);
         let fleet = &decider.fleet;
         let ready = fleet.iter().any(|(_, backend)| backend.is_usable(now));
         let name = |index: BackendIndex| chain.link(index).name.to_string();
@@ -239,7 +253,10 @@ impl ChainStatus {
             name: chain.settings.name.clone(),
             chain_id: chain.settings.chain_id,
             ready,
-            head: backends.iter().filter(|b| b.state != "wrong chain").filter_map(|b| b.head).max(),
+            head: follower.number.or_else(|| {
+                backends.iter().filter(|b| b.state != "wrong chain").filter_map(|b| b.head).max()
+            }),
+            follower,
             favourite,
             calls: CallsStatus::of(chain),
             domains,

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::{Connection, Shared, auth, rpc};
 
+const NOT_AN_ADMINISTRATOR: &str =
+    "administration is for this machine itself, or for a request with a token (server.auth)";
+
 pub(super) async fn cordon(
     State(shared): State<Shared>,
     Path((chain, backend)): Path<(String, String)>,
@@ -27,13 +30,46 @@ pub(super) async fn uncordon(
 
 fn set_cordoned(shared: &Shared, chain: &str, backend: &str, cordoned: bool, request: &Request) -> Response {
     if !may_administrate(shared, request) {
-        return rpc::refusal(
-            StatusCode::FORBIDDEN,
-            "administration is for this machine itself, or for a request with a token (server.auth)",
-        );
+        return rpc::refusal(StatusCode::FORBIDDEN, NOT_AN_ADMINISTRATOR);
     }
     match shared.gateway.set_cordoned(chain, backend, cordoned) {
         Ok(()) => Json(json!({ "chain": chain, "backend": backend, "cordoned": cordoned })).into_response(),
+        Err(not_found) => rpc::refusal(StatusCode::NOT_FOUND, &not_found.to_string()),
+    }
+}
+
+pub(super) async fn pin(
+    State(shared): State<Shared>,
+    Path((chain, block)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    match block.parse() {
+        Ok(block) => set_pin(&shared, &chain, Some(block), &request),
+        Err(_) => {
+            rpc::refusal(StatusCode::BAD_REQUEST, "pin a block by its hash: 0x and 64 hexadecimal digits")
+        }
+    }
+}
+
+pub(super) async fn unpin(
+    State(shared): State<Shared>,
+    Path(chain): Path<String>,
+    request: Request,
+) -> Response {
+    set_pin(&shared, &chain, None, &request)
+}
+
+fn set_pin(
+    shared: &Shared,
+    chain: &str,
+    block: Option<alloy_primitives::B256>,
+    request: &Request,
+) -> Response {
+    if !may_administrate(shared, request) {
+        return rpc::refusal(StatusCode::FORBIDDEN, NOT_AN_ADMINISTRATOR);
+    }
+    match shared.gateway.pin_branch(chain, block) {
+        Ok(()) => Json(json!({ "chain": chain, "pinned": block })).into_response(),
         Err(not_found) => rpc::refusal(StatusCode::NOT_FOUND, &not_found.to_string()),
     }
 }

@@ -88,6 +88,8 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .route("/status/{chain}/decisions", get(pages::decisions))
         .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))
         .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))
+        .route("/admin/{chain}/pin/{block}", post(admin::pin))
+        .route("/admin/{chain}/unpin", post(admin::unpin))
         .method_not_allowed_fallback(rpc::wrong_method)
         .layer(from_fn_with_state(shared.clone(), auth::require_token));
     Router::new()
