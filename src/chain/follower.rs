@@ -286,6 +286,11 @@ impl Follower {
         }
     }
 
+    /// A backend answered a question about blocks by saying that it has no such thing.
+    pub fn refused(&mut self, now: Timestamp, source: BackendIndex, look: Look) {
+        self.schedules[source.get()].refused(now, look);
+    }
+
     /// Something happened at this backend that makes a new block likely.
     pub fn hurry(&mut self, source: BackendIndex) {
         self.schedules[source.get()].hurry();
@@ -321,6 +326,7 @@ impl Follower {
             turn: ((at as u64 + newest) % self.sources.len() as u64) as u32,
             scouts: self.sources.len() as u32,
             is_behind: tip.is_none_or(|tip| tip.number < newest),
+            is_known: tip.is_some(),
             is_used: recently(self.used_at),
             uses_settled: recently(self.settled_used_at),
             uses_pending: recently(self.pending_used_at),

@@ -19,6 +19,8 @@ const SCOUTS_WITHIN_MAX: Duration = Duration::from_millis(400);
 const SETTLED_BLOCKS: u32 = 32;
 const SETTLED_BLOCKS_USED: u32 = 4;
 const SETTLED_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// Who says that it has no such thing is asked for it again after this.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 const PENDING_BLOCKS: u32 = 2;
 const PENDING_PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,8 @@ pub(super) struct Rhythm {
     pub(super) scouts: u32,
     /// Somebody has shown a higher block than this backend.
     pub(super) is_behind: bool,
+    /// It has shown a head.
+    pub(super) is_known: bool,
     /// Clients use the chain.
     pub(super) is_used: bool,
     pub(super) uses_settled: bool,
@@ -81,6 +85,8 @@ pub(super) struct Schedule {
     asks_latest: bool,
     asks_other: bool,
     hurry: bool,
+    /// It said that it cannot tell, and is not asked again before this.
+    spared_until: Option<Timestamp>,
 }
 
 impl Schedule {
@@ -113,6 +119,18 @@ impl Schedule {
         }
     }
 
+    /// It does not tell headers, or not of this kind.
+    pub(super) fn refused(&mut self, now: Timestamp, look: Look) {
+        let later = now + REFUSED_PAUSE;
+        match look {
+            Look::Latest => self.spared_until = Some(later),
+            Look::Finalized => self.settled_at = Some(later),
+            Look::Safe => self.safe_at = Some(later),
+            Look::Pending => self.pending_at = Some(later),
+            Look::Block(_) => {}
+        }
+    }
+
     pub(super) fn moved(&mut self) {
         self.in_vain = 0;
     }
@@ -124,7 +142,7 @@ impl Schedule {
 
     /// Whether its latest block is to be asked for now.
     pub(super) fn wants_latest(&self, now: Timestamp, rhythm: &Rhythm) -> bool {
-        if self.asks_latest {
+        if self.asks_latest || self.spared_until.is_some_and(|until| now < until) {
             return false;
         }
         let Some(asked_at) = self.latest_at else { return true };
@@ -153,7 +171,7 @@ impl Schedule {
 
     /// The other question that is due now.
     pub(super) fn wants_other(&self, now: Timestamp, rhythm: &Rhythm) -> Option<Look> {
-        if self.asks_other || !rhythm.is_used || self.latest_at.is_none() {
+        if self.asks_other || !rhythm.is_used || !rhythm.is_known {
             return None;
         }
         let due = |at: Option<Timestamp>, blocks: u32, min: Duration| {

@@ -25,8 +25,8 @@ const DENIED_PAUSE: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A chain that nobody has used for this long is looked at no more where it is a preset.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
-/// How long requests wait for the first look at a chain that nobody followed.
-const FIRST_LOOK_MAX: Duration = Duration::from_secs(1);
+/// How long requests wait for a look at a chain that nobody has looked at for a while.
+const FIRST_LOOK_MAX: Duration = Duration::from_millis(300);
 
 /// Follows one chain until it is dropped. `eager` chains from the start, others from their first use.
 pub(super) async fn follow(chain: Arc<Chain>, eager: bool) {
@@ -110,7 +110,13 @@ async fn ask(chain: &Chain, backend: BackendIndex, look: Look) {
             Look::Block(_) | Look::Pending => {}
         },
         Shown::Pending(number) => follower.saw_pending(backend, number),
-        Shown::Nothing => follower.missed(now, backend, look),
+        Shown::Nothing => {
+            let answered = !verdict.outcome.hurts_health && verdict.outcome.class != Class::RateLimited;
+            if answered && !matches!(look, Look::Block(_)) {
+                follower.refused(now, backend, look);
+            }
+            follower.missed(now, backend, look);
+        }
     }
     chain.took_note(decider);
 }
@@ -225,6 +231,8 @@ impl Chain {
             *lost_at = None;
             return None;
         }
+        // Nothing was ever promised: backends say for themselves what is the latest.
+        self.decide().follower.head()?;
         let until = *lost_at.get_or_insert_with(Instant::now) + FIRST_LOOK_MAX;
         (Instant::now() < until).then_some(until)
     }

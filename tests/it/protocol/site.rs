@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::lab::front::{Answer, Call, Front};
+use crate::lab::front::{Answer, Call, Front, Seen};
 use crate::lab::proxy::{Proxy, Settings};
 use crate::lab::wire::{self, Message};
 
@@ -113,10 +113,21 @@ pub async fn start_unready(settings: &Settings, server: &str) -> Proxy {
     Proxy::start_with(dir, &toml, &settings.environment).await
 }
 
+/// Whether the proxy itself asked: for the chain, or for a head, with or without its header.
+pub fn is_own(seen: &Seen) -> bool {
+    match &seen.methods[..] {
+        [method] if method == "eth_getBlockByNumber" => {
+            let body = String::from_utf8_lossy(&seen.body);
+            ["latest", "finalized", "safe"].iter().any(|tag| body.ends_with(&format!("[\"{tag}\",false]}}")))
+        }
+        [method] => method == "eth_chainId" || method == "eth_blockNumber",
+        _ => false,
+    }
+}
+
 /// Bodies that reached a front, without those in which the proxy itself asks for chain and head.
 pub fn forwarded(front: &Front) -> Vec<String> {
-    let own = |methods: &[String]| methods == ["eth_chainId"] || methods == ["eth_blockNumber"];
-    let seen = front.seen().into_iter().filter(|seen| !own(&seen.methods));
+    let seen = front.seen().into_iter().filter(|seen| !is_own(seen));
     seen.map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
 }
 
