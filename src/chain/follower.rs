@@ -38,6 +38,8 @@ const FRESH_BLOCKS: u32 = 4;
 const SHOWN_AHEAD_MAX: u64 = 2;
 /// Clients used something within this time: it is kept fresh.
 const USED_FOR: Duration = Duration::from_secs(60);
+/// A block that a transaction may have made is expected for so long.
+const EXPECTED_FOR: Duration = Duration::from_millis(250);
 /// Events that wait to be taken.
 const EVENTS_MAX: usize = 1024;
 /// A chain that went back for good is believed after so long, restarts included.
@@ -122,6 +124,10 @@ pub struct Follower {
     /// Since when nobody shows the served tip any more.
     unsupported_since: Option<Timestamp>,
     adrift_since: Option<Timestamp>,
+    /// More voices are beyond a gap than here: what is served is old.
+    is_catching_up: bool,
+    /// A backend that is about to have a new block, and since when.
+    expected: Option<(BackendIndex, Timestamp)>,
     started_at: Option<Timestamp>,
     is_halted: bool,
     finalized: Option<u64>,
@@ -154,6 +160,8 @@ impl Follower {
             ripening: None,
             unsupported_since: None,
             adrift_since: None,
+            is_catching_up: false,
+            expected: None,
             started_at: None,
             is_halted: false,
             finalized: None,
@@ -213,6 +221,12 @@ impl Follower {
                 self.newest = Some((tip.number, now));
             }
             None => {}
+        }
+        if self
+            .expected
+            .is_some_and(|(at, since)| at == source && self.schedules[at.get()].asked_since(since))
+        {
+            self.expected = None;
         }
         self.tree.insert(block);
         if self.sources[source.get()].shows(now, tip) {
@@ -291,9 +305,13 @@ impl Follower {
         self.schedules[source.get()].refused(now, look);
     }
 
-    /// Something happened at this backend that makes a new block likely.
-    pub fn hurry(&mut self, source: BackendIndex) {
-        self.schedules[source.get()].hurry();
+    /// This backend took a transaction. Where blocks are made whenever there is one, it has a new block now: what is
+    /// known of the head is not current until it was asked.
+    pub fn took_transaction(&mut self, now: Timestamp, source: BackendIndex) {
+        if !self.tempo.is_steady() {
+            self.schedules[source.get()].hurry();
+            self.expected = Some((source, now));
+        }
     }
 
     /// A client asked something that rests on the head, on what is settled, or on what is pending.
@@ -398,7 +416,8 @@ impl Follower {
     pub fn is_current(&self, now: Timestamp) -> bool {
         let within = (self.tempo.block_time() + HOLD_MAX).max(Duration::from_millis(1000));
         let recent = |source: &Source| source.heard_at.is_some_and(|at| now.since(at) <= within);
-        self.tree.tip().is_some() && self.sources.iter().any(recent)
+        let expects = self.expected.is_some_and(|(_, since)| now.since(since) < EXPECTED_FOR);
+        self.tree.tip().is_some() && !self.is_catching_up && !expects && self.sources.iter().any(recent)
     }
 
     /// The greatest height, up to the head, that a backend with a voice surely has: what is served while
@@ -862,6 +881,7 @@ impl Follower {
                 best = Some((side, root));
             }
         }
+        self.is_catching_up = false;
         let Some((side, _)) = best else {
             self.adrift_since = None;
             return;
@@ -888,9 +908,11 @@ impl Follower {
             false => self.weights.of(known.or(everyone)),
         };
         let enough = side.weight >= VOICES.min(needed) && side.weight > stays;
+        self.is_catching_up = enough;
         if !enough || now.since(since) < patience {
             return;
         }
+        self.is_catching_up = false;
         let Some(top) = side.tops.iter().min_by_key(|top| top.number) else { return };
         let Some(block) = self.tree.get(top.hash).cloned() else { return };
         self.adrift_since = None;

@@ -135,6 +135,11 @@ impl Schedule {
         self.in_vain = 0;
     }
 
+    /// Whether its latest block was asked for after this.
+    pub(super) fn asked_since(&self, since: Timestamp) -> bool {
+        self.latest_at.is_some_and(|at| at >= since)
+    }
+
     /// Something shows that its head has moved: it is asked at once.
     pub(super) fn hurry(&mut self) {
         self.hurry = true;

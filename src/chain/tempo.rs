@@ -32,6 +32,11 @@ impl Tempo {
         Self { block_time, max: if is_steady { RANGE.1 } else { block_time }, newest_at: None }
     }
 
+    /// Whether blocks come by the clock.
+    pub(super) fn is_steady(self) -> bool {
+        self.max == RANGE.1
+    }
+
     pub(super) fn block_time(self) -> Duration {
         self.block_time
     }

@@ -103,6 +103,8 @@ pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
 fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
     if let Some(transaction) = &call.transaction {
         chain.accepted.took(chain.now(), transaction, backend);
+        chain.decide().follower.took_transaction(chain.now(), backend);
+        chain.look_wanted.notify_waiters();
     }
     let Some(payload) = payload else { return };
     if let Payload::Result(bytes) = payload

@@ -37,6 +37,8 @@ pub(super) struct Chain {
     pub(super) tip: Tip,
     /// Since when nothing recent is known of the head.
     pub(super) lost_sight_at: Mutex<Option<Instant>>,
+    /// Somebody wants to know where the chain stands.
+    pub(super) look_wanted: tokio::sync::Notify,
     decider: Mutex<Decider>,
     origin: Instant,
     next_id: AtomicU64,
@@ -98,6 +100,7 @@ impl Chain {
             accepted: Accepted::default(),
             tip: Tip::default(),
             lost_sight_at: Mutex::default(),
+            look_wanted: tokio::sync::Notify::new(),
             decider: Mutex::new(Decider { fleet, follower, rng }),
             origin: Instant::now(),
             next_id: AtomicU64::new(1),

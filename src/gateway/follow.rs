@@ -74,7 +74,7 @@ async fn attend(chain: &Chain, backend: BackendIndex, eager: bool) {
         };
         match look {
             Ok(Some(look)) => ask(chain, backend, look).await,
-            Ok(None) => sleep(chain.look_pause()).await,
+            Ok(None) => chain.until_wanted(chain.look_pause()).await,
             Err(()) => sleep(DENIED_PAUSE).await,
         }
     }
@@ -213,6 +213,14 @@ impl Chain {
         }
     }
 
+    /// Sleeps, or until somebody wants to know where the chain stands.
+    async fn until_wanted(&self, pause: Duration) {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.look_wanted.notified() => {}
+        }
+    }
+
     fn look_pause(&self) -> Duration {
         let in_use = self.idle_for().is_some_and(|idle| idle < Duration::from_secs(60)) || self.listens();
         if in_use { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
@@ -233,7 +241,10 @@ impl Chain {
         }
         // Nothing was ever promised: backends say for themselves what is the latest.
         self.decide().follower.head()?;
-        let until = *lost_at.get_or_insert_with(Instant::now) + FIRST_LOOK_MAX;
+        let until = *lost_at.get_or_insert_with(|| {
+            self.look_wanted.notify_waiters();
+            Instant::now()
+        }) + FIRST_LOOK_MAX;
         (Instant::now() < until).then_some(until)
     }
 
