@@ -6,7 +6,7 @@ use futures_util::future::{join, join_all};
 
 use crate::ethereum::MethodKind;
 use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
-use crate::policy::Plan;
+use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
 use super::call::{Answered, Call};
@@ -120,6 +120,7 @@ impl<'a> Group<'a> {
             Some(group) => {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);
                 group.plan.need.rests = group.plan.need.rests.and(plan.need.rests).unwrap_or_default();
+                group.plan.need.depth = deeper(group.plan.need.depth, plan.need.depth);
                 group.plan.need.urgency = group.plan.need.urgency.max(plan.need.urgency);
                 group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
                 group.places.push(place);
@@ -136,5 +137,13 @@ impl<'a> Group<'a> {
             .zip(landed.into_iter().zip(&self.calls))
             .map(|(place, (landed, call))| (place, told(chain, call, landed)))
             .collect()
+    }
+}
+
+/// What reaches further back of two: whoever has that has the other too, as far as they are of one kind.
+fn deeper(a: Option<Depth>, b: Option<Depth>) -> Option<Depth> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if a.blocks >= b.blocks { a } else { b }),
+        (a, b) => a.or(b),
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
     call.known_to_exist = plan.need.prefer.is_some();
-    plan.need.rests = resolve(chain, call, sight);
+    (plan.need.rests, plan.need.depth) = resolve(chain, call, sight);
     if call.method.sticky() == Some(Sticky::Uses) {
         plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
     }

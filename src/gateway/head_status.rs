@@ -78,6 +78,12 @@ pub struct ViewStatus {
     pub finalized: Option<u64>,
     /// Its pending block lags behind its own head.
     pub pending_stale: bool,
+    /// It has no state that is this many blocks old, as far as it told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_ends_blocks: Option<u64>,
+    /// It has no bodies, receipts or logs that are this many blocks old, as far as it told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_ends_blocks: Option<u64>,
 }
 
 impl FollowerStatus {
@@ -137,6 +143,7 @@ impl ViewStatus {
     pub(super) fn of(decider: &Decider, now: Timestamp, backend: BackendIndex) -> Self {
         let view = decider.follower.view(now, backend);
         let served = decider.follower.head().map(|head| head.number);
+        let [state_ends_blocks, history_ends_blocks] = decider.fleet.backend(backend).retention(now);
         let behind = |has: u64| Some(served?.saturating_sub(has));
         Self {
             number: view.tip.map(|tip| tip.number),
@@ -147,6 +154,8 @@ impl ViewStatus {
             unsteady: view.is_unsteady,
             finalized: view.standing.finalized,
             pending_stale: view.standing.pending_is_stale,
+            state_ends_blocks,
+            history_ends_blocks,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
 use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
-use crate::policy::Rests;
+use crate::policy::{Depth, Rests};
 
 use super::call::Call;
 use super::chain::Chain;
@@ -66,7 +66,7 @@ pub(super) fn needs_sight(call: &Call<'_>) -> bool {
 }
 
 /// Writes the numbers of what is seen into a call, and says what it rests on.
-pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Rests {
+pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> (Rests, Option<Depth>) {
     let needs = block_refs(call.method, call.params.as_deref());
     let settled = needs.mentions(BlockTag::Safe) || needs.mentions(BlockTag::Finalized);
     let pending = needs.mentions(BlockTag::Pending);
@@ -85,7 +85,18 @@ pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Rest
         call.known_to_exist |= matches!(call.method.name, "eth_getBlockByNumber" | "eth_getBlockReceipts")
             && matches!(needs, BlockNeeds::At(BlockRef::Number(_) | BlockRef::Tag(_)));
     }
-    rests
+    let oldest = needs.refs().filter_map(|block| oldest_height(block, sight)).min();
+    let depth = oldest.zip(sight.latest).map(|(oldest, latest)| latest.saturating_sub(oldest));
+    (rests, depth.and_then(|blocks| Depth::of(call.method.archive, blocks)))
+}
+
+fn oldest_height(block: BlockRef, sight: &Sight) -> Option<u64> {
+    match block {
+        BlockRef::Number(number) => Some(number),
+        BlockRef::Tag(BlockTag::Earliest) => Some(0),
+        BlockRef::Tag(tag) => sight.number(tag),
+        BlockRef::Hash { .. } => None,
+    }
 }
 
 /// Nodes differ in whether these take a block at all: where none is written, none is added.

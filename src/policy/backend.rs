@@ -12,6 +12,7 @@ use super::health::Health;
 use super::pace::Pace;
 use super::probes::Lookout;
 use super::reach::{Lag, Reach};
+use super::retention::Retention;
 use super::retirement::Retirement;
 use super::{Class, Outcome, Timestamp};
 
@@ -115,6 +116,7 @@ pub struct Backend {
     pub(super) lookout: Lookout,
     pub(super) reach: Reach,
     pub(super) lag: Lag,
+    pub(super) retention: Retention,
     cooling: Option<Cooling>,
     unsupported: Vec<Lacking>,
     in_flight: u32,
@@ -131,6 +133,11 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Depths in blocks at which its state, and its bodies, receipts and logs, end; `None` where that is not known.
+    pub fn retention(&self, now: Timestamp) -> [Option<u64>; 2] {
+        self.retention.known(now)
+    }
+
     pub(super) fn new(spec: BackendSpec) -> Self {
         Self {
             capacity: Capacity::new(spec.limit_per_s),
@@ -143,6 +150,7 @@ impl Backend {
             lookout: Lookout::default(),
             reach: Reach::default(),
             lag: Lag::default(),
+            retention: Retention::default(),
             cooling: None,
             unsupported: Vec::new(),
             in_flight: 0,

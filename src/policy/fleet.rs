@@ -13,6 +13,7 @@ use super::domain::{DerivedLabel, DomainLabels};
 use super::notes::{Change, Notes};
 use super::rate::Rate;
 use super::reach::{Reach, Rests};
+use super::retention::Depth;
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::shedding::Shedding;
 use super::suspicion::Suspicion;
@@ -40,6 +41,8 @@ pub struct Need {
     pub only: Option<BackendIndex>,
     /// What of the chain it rests on.
     pub rests: Rests,
+    /// How old a block it speaks of, where nodes may have dropped that.
+    pub depth: Option<Depth>,
 }
 
 /// One attempt as the fleet learns from it.
@@ -251,6 +254,7 @@ impl Fleet {
         let Attempted { backend: index, need, took } = attempted;
         let backend = &mut self.backends[index.get()];
         backend.ended(need.class);
+        backend.retention.learn(now, need.depth, outcome.class);
         let (lesson, paused) = backend.learn(now, need.class, need.method, took, outcome);
         if paused {
             self.notes.write(now, index, Change::Paused { class: outcome.class });

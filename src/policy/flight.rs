@@ -59,6 +59,7 @@ impl Plan {
                 prefer: None,
                 only: None,
                 rests: Rests::OnNothing,
+                depth: None,
             },
             key: 0,
             deadline,

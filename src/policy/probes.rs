@@ -267,6 +267,7 @@ impl Fleet {
                     prefer: None,
                     only: None,
                     rests: Rests::OnNothing,
+                    depth: None,
                 };
                 self.aside_ended(now, Attempted { backend: index, need, took }, outcome);
             }

@@ -218,8 +218,9 @@ impl Fleet {
             if stricken {
                 doubts.stricken.insert(index);
             }
-            let lacks =
-                backend.seems_to_lack_method(now, need.method) || backend.reach.is_doubtful(need.rests);
+            let lacks = backend.seems_to_lack_method(now, need.method)
+                || backend.reach.is_doubtful(need.rests)
+                || backend.retention.lacks(now, need.depth);
             let is_ill = stricken || backend.cooling(now).is_some();
             // Asked only when it matters: it looks at everybody.
             let mut is_needed = || {
@@ -285,6 +286,7 @@ impl Fleet {
         let sits_out = of_class.or(all).is_some_and(|held| {
             let backend = self.backend(held.backend);
             doubts.spared.contains(held.backend)
+                || backend.retention.lacks(now, need.depth)
                 || (lacks_block(backend, need) && !lags_for_long(now, backend))
                 || backend.lacks_method(now, need.method)
                 || backend.seems_to_lack_method(now, need.method)

@@ -42,6 +42,7 @@ fn fail(fleet: &mut Fleet, now: Timestamp, backend: usize) {
         prefer: None,
         only: None,
         rests: Rests::OnNothing,
+        depth: None,
     };
     let backend = BackendIndex::at(backend);
     fleet.started(now, backend, need.class);

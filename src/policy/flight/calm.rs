@@ -21,6 +21,7 @@ fn run(fleet: &mut Fleet, rng: &mut SmallRng, requests: std::ops::Range<u64>) {
             prefer: None,
             only: None,
             rests: Rests::OnNothing,
+            depth: None,
         };
         let plan = Plan {
             need,

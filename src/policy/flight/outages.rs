@@ -143,6 +143,7 @@ fn replay(outage: Outage, labels: Labels, seed: u64) -> Report {
         prefer: None,
         only: None,
         rests: Rests::OnNothing,
+        depth: None,
     };
     let mut report = Report::default();
     let mut flights: BTreeMap<usize, (Flight, u64)> = BTreeMap::new();

@@ -18,6 +18,7 @@ const NEED: Need = Need {
     prefer: None,
     only: None,
     rests: Rests::OnNothing,
+    depth: None,
 };
 const SECOND: Duration = Duration::from_secs(1);
 

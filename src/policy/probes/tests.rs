@@ -47,6 +47,7 @@ fn need(class: MethodClass) -> Need {
         prefer: None,
         only: None,
         rests: Rests::OnNothing,
+        depth: None,
     }
 }
 
