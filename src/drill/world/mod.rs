@@ -297,7 +297,7 @@ impl World {
             failed = Some(Answer::RpcMethodNotFound.into());
         }
         let drawn = backend.latency.draw(&mut draws);
-        let mut usual = drawn.mul_f64(times) + waits;
+        let mut usual = if times == 1.0 { drawn } else { drawn.mul_f64(times) } + waits;
         if lent.is_new {
             // TCP and TLS: a round trip each.
             usual += backend.round_trip * 2;
