@@ -37,6 +37,9 @@ const EXPLORE_AFTER: Duration = Duration::from_secs(10);
 const RUMOURED_SHARE: f64 = 0.125;
 /// A favourite with room for less than this part of what comes is too small, unless that passes.
 const SHORT_BELOW: f64 = 0.8;
+/// Who is to take it all must have room for so many times what comes now: what comes is never even, and who only
+/// just has room today is the next one to be too small.
+const ROOM_TO_SPARE: f64 = 1.25;
 /// A backend that fails a tenth of its calls gets a tenth of the part that it would get as a stand-in otherwise.
 const AVERSION: f64 = 33.0;
 /// A method that everybody says is missing is asked for again this long after somebody said so.
@@ -287,7 +290,7 @@ impl Fleet {
         // Who cannot take it all for long makes room for who can.
         let is_too_small = of_class.or(all).is_some_and(|held| {
             held.short_since.is_some_and(|since| now.since(since) >= BEATEN_A_LITTLE_FOR)
-                && self.backend(best).room(now, self.demand.per_s(now)) >= 1.0
+                && self.backend(best).room(now, ROOM_TO_SPARE * self.demand.per_s(now)) >= 1.0
         });
         if sits_out && !is_too_small && !doubtful.contains(best) {
             return (self.stand_in(now, need, doubtful, best, rng), Why::InsteadOfFavourite);
