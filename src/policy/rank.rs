@@ -284,6 +284,9 @@ impl Fleet {
         let sits_out = of_class.or(all).is_some_and(|held| {
             let backend = self.backend(held.backend);
             doubts.spared.contains(held.backend)
+                || backend
+                    .pause(now)
+                    .is_some_and(|pause| pause.class == Class::RateLimited && pause.until.since(now) < HOLD)
                 || backend.lacks_method(now, need.method)
                 || backend.seems_to_lack_method(now, need.method)
         });
