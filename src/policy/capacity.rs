@@ -130,11 +130,12 @@ impl Capacity {
     pub(super) fn answered(&mut self, now: Timestamp, took: Duration) {
         self.answering.count(now);
         self.refused_in_a_row = 0;
-        let takes = self.answering.per_s(now) * DECREASE;
         // Refusals come back sooner than answers: the first guess may have been too low.
-        let is_more = self.learned_per_s(now).is_some_and(|known| takes > known);
-        if let Some(learned) = self.learned.as_mut().filter(|_| is_more) {
-            (learned.per_s, learned.since) = (takes, now);
+        if let Some(known) = self.learned_per_s(now) {
+            let takes = self.answering.per_s(now) * DECREASE;
+            if let Some(learned) = self.learned.as_mut().filter(|_| takes > known) {
+                (learned.per_s, learned.since) = (takes, now);
+            }
         }
         let took_ns = took.as_nanos() as f64;
         if self.usual_latency_ns == 0.0 {
@@ -163,8 +164,12 @@ impl Capacity {
             let demand = demand_per_s.max(self.sending_per_s(now));
             HEADROOM * limit / demand.max(f64::MIN_POSITIVE)
         });
-        let crowded = (f64::from(in_flight) / self.in_flight_max - CROWDED_FROM) / (1.0 - CROWDED_FROM);
-        of_rate.min(1.0) * (1.0 - crowded.clamp(0.0, 1.0))
+        let used = f64::from(in_flight) / self.in_flight_max;
+        // Mostly there is place, and every decision asks everybody.
+        if used <= CROWDED_FROM {
+            return of_rate.min(1.0);
+        }
+        of_rate.min(1.0) * (1.0 - ((used - CROWDED_FROM) / (1.0 - CROWDED_FROM)).min(1.0))
     }
 
     /// Whether a limit was learned and its latest calls were not all refused.
@@ -184,11 +189,14 @@ impl Capacity {
     /// Calls a second that it is sent and that it can take, where it has shown that lately: it refused calls, or its
     /// answers take much longer than usual. A limit that nobody has run into shows nothing.
     pub fn load(&self, now: Timestamp, in_flight: u32) -> Option<(f64, f64)> {
-        let sent = self.sending_per_s(now);
         let refused = self.learned.is_some_and(|learned| now.since(learned.refused_at) < REFUSED_LATELY);
-        let of_rate = self.limit_per_s(now).filter(|_| refused && self.refused_in_a_row < ILL_IN_A_ROW);
         let is_congested = f64::from(in_flight) >= self.in_flight_max
             && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns;
+        if !refused && !is_congested {
+            return None;
+        }
+        let sent = self.sending_per_s(now);
+        let of_rate = self.limit_per_s(now).filter(|_| refused && self.refused_in_a_row < ILL_IN_A_ROW);
         let of_place = is_congested.then(|| sent * self.in_flight_max / f64::from(in_flight));
         let takes = of_rate.unwrap_or(f64::INFINITY).min(of_place.unwrap_or(f64::INFINITY));
         takes.is_finite().then_some((sent, takes))
