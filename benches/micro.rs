@@ -148,7 +148,12 @@ fn follower(c: &mut Criterion) {
         b.iter(|| {
             for index in &sources {
                 let standing = follower.standing(now, *index);
-                let reach = Reach { has: standing.has, is_astray: false, pending_is_stale: false };
+                let reach = Reach {
+                    has: standing.has,
+                    claims: standing.claims,
+                    is_astray: false,
+                    pending_is_stale: false,
+                };
                 fleet.set_reach(now, *index, reach, served);
             }
         });

@@ -27,19 +27,40 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     }
     let sent = call.params.clone();
     let mut calls = [call];
-    let plan = plan(chain, &mut calls[0], &sight);
-    let mut landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
-    // Everybody who has the head is gone: what the others have is better than nothing.
-    if landed.is_in_vain()
-        && let Some(lower) = sight.lowered(chain)
-    {
-        calls[0].params = sent;
-        let plan = self::plan(chain, &mut calls[0], &lower);
+    let mut sight = sight;
+    let mut landed = Landed::NOWHERE;
+    // Once more where several nodes behind one URL differ; then, since everybody who has the head is gone, what the others
+    // have is better than nothing.
+    for again in 0..3 {
+        calls[0].params.clone_from(&sent);
+        let plan = self::plan(chain, &mut calls[0], &sight);
         let asked_before = landed.attempts;
         landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
         landed.attempts += asked_before;
+        if !landed.lacks_block() {
+            break;
+        }
+        match sight.lowered(chain) {
+            Some(lower) if again > 0 => sight = lower,
+            Some(_) => {}
+            None => break,
+        }
     }
-    told(chain, &calls[0], landed)
+    let told = told(chain, &calls[0], landed);
+    match sight.promised {
+        Some(promised) if calls[0].method.name == "eth_blockNumber" => not_below(told, promised),
+        _ => told,
+    }
+}
+
+/// A head that a backend told is not lower than what clients know.
+fn not_below(mut told: Answered, promised: u64) -> Answered {
+    if let Said::Result(bytes) = &told.said
+        && watch::number(bytes).is_some_and(|number| number < promised)
+    {
+        told.said = Said::Result(format!("\"{promised:#x}\"").into());
+    }
+    told
 }
 
 /// What the follower answers by itself.
@@ -47,7 +68,7 @@ pub(super) fn answered_by_sight(call: &Call<'_>, sight: &Sight) -> Option<Answer
     if call.method.name != "eth_blockNumber" {
         return None;
     }
-    let mut answered = Answered::local(format!("\"{:#x}\"", sight.latest?));
+    let mut answered = Answered::local(format!("\"{:#x}\"", sight.latest.and(sight.promised)?));
     answered.trail.source = Source::Follower;
     Some(answered)
 }

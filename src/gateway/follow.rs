@@ -174,6 +174,7 @@ impl Chain {
             let standing = follower.standing(now, index);
             let reach = Reach {
                 has: standing.has,
+                claims: standing.claims,
                 is_astray: standing.quarantine.is_some(),
                 pending_is_stale: standing.pending_is_stale,
             };

@@ -17,6 +17,8 @@ use super::chain::Chain;
 pub(super) struct Sight {
     /// What `latest` is; `None` where it is not known well enough, and backends decide.
     pub(super) latest: Option<u64>,
+    /// What clients were told: no number that they get is lower.
+    pub(super) promised: Option<u64>,
     safe: Option<u64>,
     finalized: Option<u64>,
 }
@@ -37,8 +39,10 @@ impl Sight {
     }
 
     fn through(follower: &Follower, now: Timestamp) -> Self {
-        let latest = follower.head().filter(|_| follower.is_current(now)).map(|head| head.number);
-        Self { latest, safe: follower.safe(), finalized: follower.finalized() }
+        // Who has the head may be gone: then it is what the others have.
+        let latest = follower.claimed(now).filter(|_| follower.is_current(now));
+        let promised = follower.head().map(|head| head.number);
+        Self { latest, promised, safe: follower.safe(), finalized: follower.finalized() }
     }
 
     /// What is left to be seen where nobody who has the head can be reached any more.

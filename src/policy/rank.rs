@@ -461,7 +461,7 @@ impl Fleet {
         !backend.is_cordoned()
             && backend.identity() != Identity::WrongChain
             && keeps_private(self, need, backend)
-            && backend.reach.may_answer(need.rests)
+            && backend.reach.may_answer(need.rests, need.class == MethodClass::Logs)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
             && !backend.pace().is_some_and(Pace::is_exhausted)
@@ -584,7 +584,7 @@ impl Favourites {
 
 /// Whether it lacks what the request rests on.
 fn lacks_block(backend: &Backend, need: &Need) -> bool {
-    !backend.reach.may_answer(need.rests)
+    !backend.reach.may_answer(need.rests, need.class == MethodClass::Logs)
 }
 
 /// Whether it has lacked the head for longer than blocks take to get around, or follows another branch.
