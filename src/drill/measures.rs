@@ -239,6 +239,15 @@ struct Diverting {
     done: Option<Duration>,
 }
 
+impl Diverting {
+    /// Where too few calls came in all to fill the window: the last one that went there, but for the one that may.
+    fn of_a_few(&self) -> Option<Duration> {
+        let hits = self.window.iter().rev().filter(|(_, hit)| *hit);
+        let last = hits.map(|(at, _)| at.since_origin().saturating_sub(self.onset.at)).nth(DIVERT_LEFT);
+        (self.window.len() < DIVERT_WINDOW).then(|| last.unwrap_or_default())
+    }
+}
+
 /// Takes what happens and makes [`Measures`] of it.
 #[derive(Debug)]
 pub(super) struct Gauge {
@@ -385,9 +394,7 @@ impl Gauge {
             .diverting
             .into_iter()
             .map(|one| {
-                // Too few calls to fill the window: what there was decides, if none of it went there.
-                let quiet = one.window.len() < DIVERT_WINDOW && one.hits == 0;
-                let done = one.done.or(quiet.then_some(Duration::ZERO));
+                let done = one.done.or_else(|| one.of_a_few());
                 (one.onset, done)
             })
             .collect();
@@ -433,6 +440,27 @@ mod tests {
         assert_eq!(measures.recovered_after(Duration::from_secs(1)), Some(Duration::from_secs(3)));
         assert_eq!(measures.recovered_after(Duration::from_secs(4)), Some(Duration::ZERO));
         assert_eq!(seconds(&[100, 100, 100, 100, 100, 0]).recovered_after(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn of_few_calls_the_last_that_went_there_tells_how_long_it_took_to_turn_away() {
+        let onset = Onset {
+            at: Duration::from_secs(10),
+            until: Duration::from_secs(30),
+            domain: "*".into(),
+            backends: 1,
+            methods: Vec::new(),
+            dead: false,
+        };
+        let took = |hits: &[u64]| {
+            let window =
+                (10..30).map(|s| (Timestamp::ZERO + Duration::from_secs(s), hits.contains(&s))).collect();
+            Diverting { onset: onset.clone(), methods: 0, window, hits: 0, last_hit: None, done: None }
+                .of_a_few()
+        };
+        assert_eq!(took(&[]), Some(Duration::ZERO));
+        assert_eq!(took(&[10, 11, 12]), Some(Duration::from_secs(1)));
+        assert_eq!(took(&(10..30).collect::<Vec<_>>()), Some(Duration::from_secs(18)), "it never did");
     }
 
     fn switches(first: impl IntoIterator<Item = [u32; 2]>) -> u64 {

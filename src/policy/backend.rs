@@ -380,11 +380,13 @@ impl Backend {
                 Lesson::Nothing
             }
             _ if outcome.hurts_health => {
-                if outcome.class == Class::Overloaded {
-                    self.capacity.overloaded(now);
+                // A full queue is capacity, as a rate limit is.
+                if outcome.class == Class::Overloaded && self.capacity.overloaded(now) {
+                    Lesson::Nothing
+                } else {
+                    experience.health.record_failure(now, took);
+                    Lesson::Failed
                 }
-                experience.health.record_failure(now, took);
-                Lesson::Failed
             }
             _ => {
                 experience.health.record_success(now, took);

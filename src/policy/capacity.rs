@@ -106,15 +106,21 @@ impl Capacity {
         self.learned = Some(Learned { per_s: takes.min(known), since: now, refused_at: now });
     }
 
-    /// It refused a call for want of resources, as a full queue does.
-    pub(super) fn overloaded(&mut self, now: Timestamp) {
+    /// It refused a call for want of resources, as a full queue does. Whether its queue is full: it answers a good
+    /// part, and that much later than usual. Who refuses and answers as quickly as ever is ill.
+    pub(super) fn overloaded(&mut self, now: Timestamp) -> bool {
         self.overloading.count(now);
+        if self.is_short(now) && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns {
+            self.refused(now);
+            return true;
+        }
         let often =
             self.overloading.per_s(now) >= OVERLOADED_PER_S.max(OVERLOADED_SHARE * self.sending.per_s(now));
         match often && self.is_short(now) {
             true => self.refused(now),
             false => self.refused_in_a_row = self.refused_in_a_row.saturating_add(1),
         }
+        false
     }
 
     /// Whether calls that it refuses now (a full queue, HTTP 503) say how much it takes: it answers a good part of
@@ -240,6 +246,21 @@ mod tests {
                 false => capacity.answered(now, Duration::from_millis(50)),
             }
         }
+    }
+
+    #[test]
+    fn h7_who_refuses_with_a_full_queue_is_short_and_who_refuses_as_quickly_as_ever_is_ill() {
+        let is_full = |slow_ms| {
+            let mut capacity = Capacity::new(None);
+            for ms in (0..4_000).step_by(10) {
+                let took = if ms < 3_000 { 100 } else { slow_ms };
+                capacity.sent(at(ms));
+                capacity.answered(at(ms), Duration::from_millis(took));
+            }
+            capacity.overloaded(at(4_000))
+        };
+        assert!(is_full(1_000));
+        assert!(!is_full(100));
     }
 
     #[test]
