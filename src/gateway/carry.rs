@@ -4,7 +4,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ethereum::Sticky;
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::policy::{BackendIndex, Class, Plan, classify};
@@ -78,11 +77,8 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
-    call.known_to_exist = plan.need.prefer.is_some();
+    call.known_to_exist |= plan.need.prefer.is_some();
     (plan.need.rests, plan.need.depth) = resolve(chain, call, sight);
-    if call.method.sticky() == Some(Sticky::Uses) {
-        plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
-    }
     plan
 }
 
@@ -126,18 +122,13 @@ fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<
         chain.accepted.took(chain.now(), transaction, backend);
         chain.decide().follower.took_transaction(chain.now(), backend);
         chain.look_wanted.notify_waiters();
+        chain.feeds.pending.tell(transaction.hash());
     }
     let Some(payload) = payload else { return };
     if let Payload::Result(bytes) = payload
         && let Some(number) = shown_height(call, bytes)
     {
         chain.showed(backend, number);
-    }
-    if call.method.sticky() == Some(Sticky::Creates)
-        && let Payload::Result(bytes) = payload
-        && let Ok(id) = serde_json::from_slice::<String>(bytes)
-    {
-        chain.filters.made(chain.now(), &id, backend);
     }
 }
 
@@ -155,11 +146,6 @@ fn shown_height(call: &Call<'_>, result: &[u8]) -> Option<u64> {
     let text = result.get(at..)?.trim_ascii_start();
     let end = text.iter().skip(1).position(|byte| *byte == b'"')? + 2;
     watch::number(text.get(..end)?)
-}
-
-fn filter_id(call: &Call<'_>) -> Option<String> {
-    let (id,): (String,) = serde_json::from_str(call.params.as_deref()?.get()).ok()?;
-    Some(id)
 }
 
 /// Why no backend said anything, in words that tell what to change.
