@@ -38,6 +38,11 @@ impl Sight {
         Self::through(&chain.decide().follower, chain.now())
     }
 
+    /// The same without waiting.
+    pub(super) fn now(chain: &Chain) -> Self {
+        Self::through(&chain.decide().follower, chain.now())
+    }
+
     fn through(follower: &Follower, now: Timestamp) -> Self {
         // Who has the head may be gone: then it is what the others have.
         let latest = follower.claimed(now).filter(|_| follower.is_current(now));
