@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
-use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
-use crate::policy::{Depth, Rests};
+use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, block_refs, pin_blocks};
+use crate::policy::{Depth, Named, Rests};
 
 use super::call::Call;
 use super::chain::Chain;
@@ -40,8 +40,7 @@ impl Sight {
     pub(super) fn now(chain: &Chain) -> Self {
         let decider = chain.decide();
         let follower = &decider.follower;
-        let latest = follower.head().filter(|_| follower.is_current(chain.now())).map(|head| head.number);
-        Self { latest, safe: follower.safe(), finalized: follower.finalized() }
+        Self { latest: follower.latest(chain.now()), safe: follower.safe(), finalized: follower.finalized() }
     }
 
     /// What is left to be seen where nobody who has the head can be reached any more.
@@ -82,7 +81,7 @@ pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> (Res
     if let Rests::OnHeight(height) = rests {
         call.height = Some(height);
         // A block that is served is there: whoever does not know it lags.
-        call.known_to_exist |= matches!(call.method.name, "eth_getBlockByNumber" | "eth_getBlockReceipts")
+        call.known_to_exist |= call.method.gives_a_block()
             && matches!(needs, BlockNeeds::At(BlockRef::Number(_) | BlockRef::Tag(_)));
     }
     let oldest = needs.refs().filter_map(|block| oldest_height(block, sight)).min();
@@ -99,10 +98,9 @@ fn oldest_height(block: BlockRef, sight: &Sight) -> Option<u64> {
     }
 }
 
-/// Nodes differ in whether these take a block at all: where none is written, none is added.
+/// Where none is written and nodes may take none, none is added.
 fn pins(call: &Call<'_>) -> bool {
-    let takes_none = matches!(call.method.name, "eth_estimateGas" | "eth_createAccessList");
-    !takes_none || call.params.as_deref().is_some_and(has_second)
+    !call.method.may_take_no_block() || call.params.as_deref().is_some_and(has_second)
 }
 
 fn has_second(params: &RawValue) -> bool {
@@ -115,19 +113,10 @@ fn rests_on(chain: &Chain, call: &Call<'_>, needs: &BlockNeeds, sight: &Sight) -
         BlockRef::Tag(tag) => sight.number(tag),
         BlockRef::Hash { hash, .. } => chain.decide().follower.height_of(hash),
     };
-    let Some(latest) = sight.latest else {
-        return if call.method.blocks.is_empty() { Rests::OnNothing } else { Rests::OnTheChain };
+    let named = match needs {
+        BlockNeeds::None => Named::Nothing,
+        _ if needs.mentions(BlockTag::Pending) => Named::Pending,
+        _ => Named::UpTo(needs.refs().filter_map(height_of).max()),
     };
-    let rests_on_no_block = matches!(call.method.semantics, Semantics::Constant | Semantics::Submit)
-        || call.method.node_local()
-        || !call.method.is_listed();
-    match needs {
-        BlockNeeds::None if rests_on_no_block => Rests::OnNothing,
-        _ if needs.mentions(BlockTag::Pending) => Rests::OnPending,
-        // What names no block, names it by a hash that is not known here, or lies beyond the head, is best known to whoever
-        // has the head: its `null` means that there is none.
-        _ => Rests::OnHeight(
-            needs.refs().filter_map(height_of).max().map_or(latest, |height| height.min(latest)),
-        ),
-    }
+    Rests::of(call.method, named, sight.latest)
 }
