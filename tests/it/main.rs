@@ -14,3 +14,4 @@ mod reads;
 mod simulate;
 mod vectors;
 mod wallets;
+mod websocket;
