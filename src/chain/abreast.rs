@@ -91,6 +91,7 @@ impl Follower {
             let standing = self.standing(now, index);
             let reach = Reach {
                 has: standing.has,
+                claims: standing.claims,
                 is_astray: standing.quarantine.is_some(),
                 pending_is_stale: standing.pending_is_stale,
             };
@@ -98,9 +99,9 @@ impl Follower {
         }
     }
 
-    /// What `latest` is, where that is known well enough.
+    /// What `latest` is, where that is known well enough. Who has the head may be gone: then it is what the others have.
     pub fn latest(&self, now: Timestamp) -> Option<u64> {
-        self.head().filter(|_| self.is_current(now)).map(|head| head.number)
+        self.claimed(now).filter(|_| self.is_current(now))
     }
 }
 

@@ -187,9 +187,9 @@ impl Chain {
         if in_use { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
     }
 
-    /// Somebody lives by the chain's events.
+    /// Somebody lives by the chain's events: a subscription, or a filter.
     fn listens(&self) -> bool {
-        self.tip.has_listeners()
+        self.feeds.audience() > 0
     }
 
     /// Until when a request waits for the chain to be looked at: one period after it was lost from sight, not each
