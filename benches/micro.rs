@@ -7,17 +7,20 @@
 mod case;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
+use outrigger::chain::{Block, BlockId, Follower, HashCheck};
 use outrigger::ethereum::{MethodClass, Urgency};
 use outrigger::jsonrpc::{Limits, parse};
 use outrigger::policy::classify::{Received, Sent, classify};
 use outrigger::policy::{
-    BackendSpec, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan, Repeat, Step,
-    Tier, Timestamp,
+    BackendSpec, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan, Reach,
+    Repeat, Rests, Step, Tier, Timestamp,
 };
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -75,6 +78,8 @@ fn decisions(c: &mut Criterion) {
         submits: false,
         prefer: None,
         only: None,
+        rests: Rests::OnHeight(20_000_000),
+        depth: None,
     };
     let mut rng = SmallRng::seed_from_u64(1);
     let (mut now, answered) = (Timestamp::ZERO, Outcome::of(outrigger::policy::Class::Ok));
@@ -100,5 +105,60 @@ fn decisions(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, envelopes, verdicts, decisions);
+/// One backend of eight shows a block: every second step is news, and every eighth the next block.
+fn follower(c: &mut Criterion) {
+    let labels = vec![DomainLabels::new(); 8];
+    let labels: Vec<&DomainLabels> = labels.iter().collect();
+    let mut fleet = Fleet::new(
+        (0..8)
+            .map(|n| BackendSpec {
+                name: format!("backend-{n}").into(),
+                tier: Tier::Primary,
+                private: false,
+                labels: DomainLabels::new(),
+                limit_per_s: None,
+            })
+            .collect(),
+    );
+    let sources: Vec<_> = fleet.iter().map(|(index, _)| index).collect();
+    let hash = |number: u64| B256::left_padding_from(&number.to_be_bytes());
+    let block = |number: u64| {
+        Arc::new(Block {
+            id: BlockId { number, hash: hash(number) },
+            parent: hash(number - 1),
+            timestamp_s: 12 * number,
+            logs_bloom: None,
+            header: Bytes::new(),
+        })
+    };
+    let mut follower = Follower::new(Duration::from_secs(12), true, &labels);
+    let (mut step, mut now) = (0, Timestamp::ZERO);
+    c.bench_function("follower step, 8 backends", |b| {
+        b.iter(|| {
+            now = now + Duration::from_millis(1500);
+            let source = sources[step % 8];
+            follower.saw_latest(now, source, block(1000 + step as u64 / 8), HashCheck::Matches);
+            step += 1;
+            follower.take_events().len()
+        });
+    });
+    let served = follower.head().expect("it follows").number;
+    assert!(served + 2 > 1000 + step as u64 / 8, "it kept up");
+    c.bench_function("who has what, 8 backends", |b| {
+        b.iter(|| {
+            for index in &sources {
+                let standing = follower.standing(now, *index);
+                let reach = Reach {
+                    has: standing.has,
+                    claims: standing.claims,
+                    is_astray: false,
+                    pending_is_stale: false,
+                };
+                fleet.set_reach(now, *index, reach, served);
+            }
+        });
+    });
+}
+
+criterion_group!(benches, envelopes, verdicts, decisions, follower);
 criterion_main!(benches);

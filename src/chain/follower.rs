@@ -72,6 +72,8 @@ pub struct Head {
 pub struct Standing {
     /// The greatest height that it surely has; `None` before it has shown any.
     pub has: Option<u64>,
+    /// The greatest height that some node behind its URL has.
+    pub claims: Option<u64>,
     /// Why it gets no reads at all.
     pub quarantine: Option<Quarantine>,
     /// Its last final block.
@@ -423,12 +425,20 @@ impl Follower {
     /// The greatest height, up to the head, that a backend with a voice surely has: what is served while
     /// everybody who has the head is gone.
     pub fn reachable(&self, now: Timestamp) -> Option<u64> {
+        self.highest(now, |source| source.has(now))
+    }
+
+    /// The same, where it is enough that some node behind its URL has it.
+    pub fn claimed(&self, now: Timestamp) -> Option<u64> {
+        self.highest(now, Source::claims)
+    }
+
+    fn highest(&self, now: Timestamp, of: impl Fn(&Source) -> Option<u64>) -> Option<u64> {
         let head = self.head()?.number;
-        let has = |at: usize| {
-            let quarantined = self.quarantine(now, at).is_some();
-            self.sources[at].has(now).filter(|_| !quarantined && self.votes(now, at))
+        let height = |at: usize| {
+            of(&self.sources[at]).filter(|_| self.votes(now, at) && self.quarantine(now, at).is_none())
         };
-        (0..self.sources.len()).filter_map(has).max().map(|height| height.min(head))
+        (0..self.sources.len()).filter_map(height).max().map(|height| height.min(head))
     }
 
     /// Where a backend stands.
@@ -437,6 +447,7 @@ impl Follower {
         let seen = &self.sources[at];
         Standing {
             has: seen.has(now),
+            claims: seen.claims(),
             quarantine: self.quarantine(now, at),
             finalized: seen.finalized,
             safe: seen.safe,

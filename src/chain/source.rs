@@ -85,6 +85,11 @@ impl Source {
         Some(self.high.saturating_sub(self.slack(now)))
     }
 
+    /// The greatest height that any node at this URL has.
+    pub(super) fn claims(&self) -> Option<u64> {
+        self.tip.map(|_| self.high)
+    }
+
     /// Whether its head was seen to go back lately.
     pub(super) fn is_unsteady(&self, now: Timestamp) -> bool {
         self.slack(now) > 0

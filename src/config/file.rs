@@ -69,6 +69,11 @@ pub(super) struct ServerFile {
     /// Most connections at a time. Default 4096.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<u64>,
+    /// Most filters (`eth_newFilter` and the like) of one client on one chain. Default 1000.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_filters: Option<u64>,
+    /// WebSocket connections.
+    pub websocket: WebSocketFile,
     /// Longest time a connection may take to send a request's head, idle time included. Default
     /// `"75s"`: shorter cuts the connections that clients keep.
     #[schemars(example = &"75s")]
@@ -86,6 +91,24 @@ pub(super) struct ServerFile {
     /// How long work in flight may take at the end. Default `"10s"`.
     #[schemars(example = &"10s")]
     pub shutdown_grace: Option<String>,
+}
+
+/// WebSocket connections. Messages are bounded by `max_body`, their number by `max_connections`.
+#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct WebSocketFile {
+    /// Most subscriptions of one connection. Default 128.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_subscriptions: Option<u64>,
+    /// Notifications that may wait for one connection to read them; one that is slower is closed. Default `"4MiB"`.
+    #[schemars(example = &"4MiB")]
+    pub max_queue: Option<SizeFile>,
+    /// Most messages of one connection that are worked on at a time; more wait unread. Default 64.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_in_flight: Option<u64>,
+    /// A connection is asked for a sign of life this often, and closed after twice that without any. Default `"30s"`.
+    #[schemars(example = &"30s")]
+    pub ping_interval: Option<String>,
 }
 
 /// Who may call.

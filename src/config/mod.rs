@@ -30,7 +30,7 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use settings::{
     Backend, Budgets, Cache, Chain, Config, MethodPattern, Roots, Routing, Server, SharedStore, Tier,
-    TlsFiles, Transactions, WhenUnreachable,
+    TlsFiles, Transactions, WebSocket, WhenUnreachable,
 };
 pub use template::template;
 pub use url::{BackendUrl, UrlError};

@@ -78,6 +78,10 @@ pub struct Server {
     pub max_batch: usize,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// Most filters of one client on one chain.
+    pub max_filters: usize,
+    /// WebSocket connections.
+    pub websocket: WebSocket,
     /// Longest time a connection may take to send a request's head; it bounds idle keep-alive too.
     pub header_timeout: Duration,
     /// Longest time a request's body may take.
@@ -90,6 +94,20 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// How long work in flight may take at the end.
     pub shutdown_grace: Duration,
+}
+
+/// `[server.websocket]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WebSocket {
+    /// Most subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// Most bytes of notifications that may wait for one connection to read them.
+    pub max_queue: usize,
+    /// Most messages of one connection that are worked on at a time; more wait unread.
+    pub max_in_flight: usize,
+    /// A connection is asked for a sign of life this often, and closed after twice that without any.
+    pub ping_interval: Duration,
 }
 
 /// PEM files.

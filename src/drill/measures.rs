@@ -13,6 +13,8 @@ const DIVERT_WINDOW: usize = 100;
 const DIVERT_LEFT: usize = 1;
 /// Latency at the start of a fault is looked at for so long.
 pub(super) const DIVERT_SPAN: Duration = Duration::from_secs(5);
+/// A new primary has so many times the first attempts of the one before.
+const SWITCH_FACTOR: u32 = 2;
 /// A dead backend may still be asked freely for so long.
 pub(super) const DEAD_GRACE: Duration = Duration::from_secs(10);
 
@@ -155,16 +157,21 @@ impl Measures {
         self.attempts as f64 / (self.requests as f64).max(1.0)
     }
 
-    /// The most primary changes within a minute. The primary is who gets more than half of a second's
-    /// first attempts.
+    /// The most primary changes within a minute. The primary is who gets more than half of a second's first attempts,
+    /// and it stays that until somebody else gets more than half and twice as many as it: where two share the load,
+    /// who has more of it is chance, and nothing has moved.
     pub fn switches_per_minute(&self) -> u64 {
-        let mut primary = None;
+        let mut primary: Option<usize> = None;
         let mut switched_at = Vec::new();
         for (second, seen) in self.seconds.iter().enumerate() {
             let total: u32 = seen.first.iter().sum();
-            let leader = seen.first.iter().position(|count| count * 2 > total);
-            if let Some(leader) = leader {
-                if primary.is_some_and(|primary| primary != leader) {
+            let leads = |count: &u32| {
+                let of_primary = primary.map_or(0, |primary| seen.first[primary]);
+                count * 2 > total && *count >= SWITCH_FACTOR * of_primary
+            };
+            let leader = seen.first.iter().position(leads);
+            if let Some(leader) = leader.filter(|leader| primary != Some(*leader)) {
+                if primary.is_some() {
                     switched_at.push(second);
                 }
                 primary = Some(leader);
@@ -230,6 +237,15 @@ struct Diverting {
     /// The last first attempt that went there and has left the window.
     last_hit: Option<Timestamp>,
     done: Option<Duration>,
+}
+
+impl Diverting {
+    /// Where too few calls came in all to fill the window: the last one that went there, but for the one that may.
+    fn of_a_few(&self) -> Option<Duration> {
+        let hits = self.window.iter().rev().filter(|(_, hit)| *hit);
+        let last = hits.map(|(at, _)| at.since_origin().saturating_sub(self.onset.at)).nth(DIVERT_LEFT);
+        (self.window.len() < DIVERT_WINDOW).then(|| last.unwrap_or_default())
+    }
 }
 
 /// Takes what happens and makes [`Measures`] of it.
@@ -378,9 +394,7 @@ impl Gauge {
             .diverting
             .into_iter()
             .map(|one| {
-                // Too few calls to fill the window: what there was decides, if none of it went there.
-                let quiet = one.window.len() < DIVERT_WINDOW && one.hits == 0;
-                let done = one.done.or(quiet.then_some(Duration::ZERO));
+                let done = one.done.or_else(|| one.of_a_few());
                 (one.onset, done)
             })
             .collect();
@@ -390,6 +404,7 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
+    use super::super::random::Draws;
     use super::*;
 
     #[test]
@@ -428,10 +443,47 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_changes_when_another_gets_more_than_half() {
+    fn of_few_calls_the_last_that_went_there_tells_how_long_it_took_to_turn_away() {
+        let onset = Onset {
+            at: Duration::from_secs(10),
+            until: Duration::from_secs(30),
+            domain: "*".into(),
+            backends: 1,
+            methods: Vec::new(),
+            dead: false,
+        };
+        let took = |hits: &[u64]| {
+            let window =
+                (10..30).map(|s| (Timestamp::ZERO + Duration::from_secs(s), hits.contains(&s))).collect();
+            Diverting { onset: onset.clone(), methods: 0, window, hits: 0, last_hit: None, done: None }
+                .of_a_few()
+        };
+        assert_eq!(took(&[]), Some(Duration::ZERO));
+        assert_eq!(took(&[10, 11, 12]), Some(Duration::from_secs(1)));
+        assert_eq!(took(&(10..30).collect::<Vec<_>>()), Some(Duration::from_secs(18)), "it never did");
+    }
+
+    fn switches(first: impl IntoIterator<Item = [u32; 2]>) -> u64 {
         let of = |first: [u32; 2]| Second { first: first.into(), ..Second::default() };
-        let seconds = [[9, 1], [5, 5], [4, 6], [6, 4], [6, 4]].map(of).into();
-        let measures = Measures { seconds, ..Measures::default() };
-        assert_eq!(measures.switches_per_minute(), 2);
+        let seconds = first.into_iter().map(of).collect();
+        Measures { seconds, ..Measures::default() }.switches_per_minute()
+    }
+
+    #[test]
+    fn h11_a_primary_changes_when_another_gets_more_than_half_and_twice_as_much() {
+        assert_eq!(switches([[9, 1], [5, 5], [4, 6], [3, 7], [6, 4], [3, 7], [8, 2]]), 2);
+        assert_eq!(switches([[0, 0], [9, 1], [0, 0], [10, 0]]), 0);
+    }
+
+    #[test]
+    fn h11_who_shares_the_load_switches_nothing_and_who_throws_it_to_and_fro_does() {
+        // A hundred calls a second between two: evenly, and seven tenths here and there by turns of five seconds.
+        let mut draws = Draws::of(&[1]);
+        let mut second = |share: f64| {
+            let first = (0..100).filter(|_| draws.chance(share)).count() as u32;
+            [first, 100 - first]
+        };
+        assert!(switches((0..600).map(|_| second(0.5))) <= 1);
+        assert!(switches((0..600).map(|at| second(if at / 5 % 2 == 0 { 0.7 } else { 0.3 }))) > 4);
     }
 }

@@ -3,6 +3,7 @@
 //! The world draws from (seed, who, what, when) and not from one stream, so that two policies which ask
 //! the same question of the same backend meet the same luck, however they came to ask it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::scenario::Quantiles;
@@ -64,17 +65,18 @@ impl Lognormal {
     pub(super) fn new(quantiles: Quantiles) -> Self {
         let p50 = quantiles.p50.as_nanos().max(1) as f64;
         let sigma = (quantiles.p99.as_nanos() as f64 / p50).max(1.0).ln() / Self::Z99;
-        let at = |step: usize| {
-            let share = (step as f64 + 0.5) / Self::STEPS as f64;
-            (p50 * (sigma * normal_quantile(share)).exp()) as u64
-        };
-        Self { nanos: (0..Self::STEPS).map(at).collect() }
+        Self { nanos: NORMAL.iter().map(|quantile| (p50 * (sigma * quantile).exp()) as u64).collect() }
     }
 
     pub(super) fn draw(&self, draws: &mut Draws) -> Duration {
         Duration::from_nanos(self.nanos[draws.below(Self::STEPS as u64) as usize])
     }
 }
+
+/// The middles of the standard normal distribution's steps.
+static NORMAL: LazyLock<[f64; Lognormal::STEPS]> = LazyLock::new(|| {
+    std::array::from_fn(|step| normal_quantile((step as f64 + 0.5) / Lognormal::STEPS as f64))
+});
 
 /// Where a standard normal variable is below with this probability (Acklam's approximation, 1e-9).
 fn normal_quantile(p: f64) -> f64 {

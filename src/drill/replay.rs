@@ -148,6 +148,13 @@ struct Event {
     what: What,
 }
 
+impl Event {
+    /// Time first; what falls on one instant happens in the order in which it was arranged.
+    fn order(&self) -> u128 {
+        u128::from(self.at.nanos()) << 64 | u128::from(self.sequence)
+    }
+}
+
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
@@ -165,7 +172,7 @@ impl PartialOrd for Event {
 impl Ord for Event {
     /// The earliest is the greatest: a heap gives that first.
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+        other.order().cmp(&self.order())
     }
 }
 
@@ -464,7 +471,7 @@ impl<S: Steering> Replay<'_, S> {
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.attempts += 1;
         self.gauge.second(now).calls[backend] += 1;
-        self.gauge.note((now.since_origin().as_nanos() as u64) ^ ((backend as u64) << 56));
+        self.gauge.note(now.nanos() ^ ((backend as u64) << 56));
         self.gauge.note(((happening.reply.answer as u64) << 56) ^ ask.request);
         let Happening { after, reply, connection, facts } = happening;
         let slot = &mut self.requests[request as usize];
@@ -528,7 +535,7 @@ impl<S: Steering> Replay<'_, S> {
         if answered && !is_retry {
             self.gauge.second(started).answered += 1;
         }
-        self.gauge.note(now.since_origin().as_nanos() as u64 ^ u64::from(answered));
+        self.gauge.note(now.nanos() ^ u64::from(answered));
         self.free.push(request);
     }
 

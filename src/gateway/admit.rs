@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::config;
-use crate::ethereum::{Method, MethodKind, RawTransaction};
+use crate::ethereum::{Method, RawTransaction};
 use crate::jsonrpc::{ErrorObject, Request, code};
 
 use super::call::{Answered, Call, no_such_method};
@@ -12,7 +12,7 @@ use super::call::{Answered, Call, no_such_method};
 pub(super) enum Admission<'a> {
     /// It is answered already.
     Answered(Answered),
-    /// A backend has to answer it.
+    /// It has to be carried to whoever answers it: a backend, or what stands here.
     Forward(Call<'a>),
 }
 
@@ -25,10 +25,6 @@ pub(super) fn admit<'a>(chain: &config::Chain, request: Request<'a>) -> Admissio
     let method = Method::lookup(&name);
     if let Err(hint) = permits(chain, &name, method) {
         return Admission::Answered(Answered::refused(no_such_method(&name)).hinting(hint));
-    }
-    if matches!(method.kind, MethodKind::Subscribe | MethodKind::Unsubscribe) {
-        let error = ErrorObject::new(code::METHOD_NOT_FOUND, "notifications not supported");
-        return Admission::Answered(Answered::refused(error).hinting("subscribe over a WebSocket instead"));
     }
     if let Some(result) = constant(chain, &name) {
         return Admission::Answered(match params {

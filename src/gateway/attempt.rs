@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use crate::ethereum::MethodKind;
+use crate::ethereum::{Method, MethodKind};
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::write_call;
 use crate::policy::classify::{self, Received, Verdict};
@@ -120,9 +120,10 @@ async fn exchange(
         .map(|(item, id)| classify::Sent {
             chain_id: Some(chain.settings.chain_id),
             vendor: link.vendor.as_deref(),
-            // Somebody took this very transaction: whoever says `null` has not heard of it yet.
+            // Somebody took this very transaction: whoever says `null` has not heard of it yet. And a block whose
+            // bloom names logs has some.
             doubt: classify::Doubt {
-                empty: calls[*item].method.null_is_suspicious() && calls[*item].known_to_exist,
+                empty: empty_is_suspicious(calls[*item].method) && calls[*item].known_to_exist,
                 ..classify::Doubt::default()
             },
             ..classify::Sent::new(id, &calls[*item].name)
@@ -177,6 +178,10 @@ pub(super) fn body(calls: &[Call<'_>], items: &[usize], first_id: u64) -> Bytes 
         out.push(b']');
     }
     out.into()
+}
+
+fn empty_is_suspicious(method: &Method) -> bool {
+    method.null_is_suspicious() || method.name == "eth_getLogs"
 }
 
 /// What only the request itself can tell of an answer: a backend that names another hash for a

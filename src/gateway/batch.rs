@@ -10,19 +10,21 @@ use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
 use super::call::{Answered, Call};
-use super::carry::{answered_by_sight, carry, plan, told};
+use super::carry::{answered_by_sight, plan, told};
 use super::chain::Chain;
 use super::forward::forward;
 use super::packet::{Reply, Trail};
 use super::resolve::{Sight, needs_sight};
+use super::standing::{Caller, carry, is_of_subscriptions, subscribe};
 use super::write;
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
-/// client's order, all of them at the same time.
-pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
+/// client's order, all of them at the same time. Subscriptions are made when all else is answered.
+pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<Item<'_>>) -> Reply {
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
+    let mut at_last: Vec<(usize, Call<'_>)> = Vec::new();
     // One for all: `latest` of every item is the same block (BEHAVIOURS C2).
     let mut sight = None;
     for item in items {
@@ -37,6 +39,10 @@ pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
         let at = id.map(|_| answers.len());
         match admit(&chain.settings, request) {
             Admission::Answered(answered) => answers.extend(id.map(|id| Some((id, answered)))),
+            Admission::Forward(call) if is_of_subscriptions(&call) => {
+                at_last.extend(at.map(|at| (at, call)));
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
             Admission::Forward(call) if must_go_in_turn(&call) => {
                 if at.is_some() || call.method.kind == MethodKind::TxSubmit {
                     in_turn.push((at, call));
@@ -60,13 +66,14 @@ pub(super) async fn batch(chain: &Arc<Chain>, items: Vec<Item<'_>>) -> Reply {
     let one_by_one = async {
         let mut done = Vec::with_capacity(in_turn.len());
         for (at, call) in in_turn {
-            done.push((at, carry(chain, call).await));
+            done.push((at, carry(chain, caller, call).await));
         }
         done
     };
     let (together, one_by_one) = join(together, one_by_one).await;
     let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
-    for (at, answered) in together.into_iter().flatten().chain(alone) {
+    let subscribed = at_last.into_iter().map(|(at, call)| (at, subscribe(caller, &call)));
+    for (at, answered) in together.into_iter().flatten().chain(alone).chain(subscribed) {
         if let Some(Some((_, slot))) = answers.get_mut(at) {
             *slot = answered;
         }
@@ -94,7 +101,7 @@ fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
     Reply { body: Some(body.into()), trail }
 }
 
-/// What changes something, or hangs on a handle that lives at one backend.
+/// What changes something, or hangs on a handle that an earlier call made.
 fn must_go_in_turn(call: &Call<'_>) -> bool {
     call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
 }

@@ -4,7 +4,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ethereum::Sticky;
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::policy::{BackendIndex, Class, Plan, classify};
@@ -27,19 +26,40 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     }
     let sent = call.params.clone();
     let mut calls = [call];
-    let plan = plan(chain, &mut calls[0], &sight);
-    let mut landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
-    // Everybody who has the head is gone: what the others have is better than nothing.
-    if landed.is_in_vain()
-        && let Some(lower) = sight.lowered(chain)
-    {
-        calls[0].params = sent;
-        let plan = self::plan(chain, &mut calls[0], &lower);
+    let mut sight = sight;
+    let mut landed = Landed::NOWHERE;
+    // Once more where several nodes behind one URL differ; then, since everybody who has the head is gone, what the others
+    // have is better than nothing.
+    for again in 0..3 {
+        calls[0].params.clone_from(&sent);
+        let plan = self::plan(chain, &mut calls[0], &sight);
         let asked_before = landed.attempts;
         landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
         landed.attempts += asked_before;
+        if !landed.lacks_block() {
+            break;
+        }
+        match sight.lowered(chain) {
+            Some(lower) if again > 0 => sight = lower,
+            Some(_) => {}
+            None => break,
+        }
     }
-    told(chain, &calls[0], landed)
+    let told = told(chain, &calls[0], landed);
+    match sight.promised {
+        Some(promised) if calls[0].method.name == "eth_blockNumber" => not_below(told, promised),
+        _ => told,
+    }
+}
+
+/// A head that a backend told is not lower than what clients know.
+fn not_below(mut told: Answered, promised: u64) -> Answered {
+    if let Said::Result(bytes) = &told.said
+        && watch::number(bytes).is_some_and(|number| number < promised)
+    {
+        told.said = Said::Result(format!("\"{promised:#x}\"").into());
+    }
+    told
 }
 
 /// What the follower answers by itself.
@@ -47,7 +67,7 @@ pub(super) fn answered_by_sight(call: &Call<'_>, sight: &Sight) -> Option<Answer
     if call.method.name != "eth_blockNumber" {
         return None;
     }
-    let mut answered = Answered::local(format!("\"{:#x}\"", sight.latest?));
+    let mut answered = Answered::local(format!("\"{:#x}\"", sight.latest.and(sight.promised)?));
     answered.trail.source = Source::Follower;
     Some(answered)
 }
@@ -57,11 +77,8 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
-    call.known_to_exist = plan.need.prefer.is_some();
+    call.known_to_exist |= plan.need.prefer.is_some();
     (plan.need.rests, plan.need.depth) = resolve(chain, call, sight);
-    if call.method.sticky() == Some(Sticky::Uses) {
-        plan.need.only = filter_id(call).and_then(|id| chain.filters.home(chain.now(), &id));
-    }
     plan
 }
 
@@ -105,18 +122,13 @@ fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<
         chain.accepted.took(chain.now(), transaction, backend);
         chain.decide().follower.took_transaction(chain.now(), backend);
         chain.look_wanted.notify_waiters();
+        chain.feeds.pending.tell(transaction.hash());
     }
     let Some(payload) = payload else { return };
     if let Payload::Result(bytes) = payload
         && let Some(number) = shown_height(call, bytes)
     {
         chain.showed(backend, number);
-    }
-    if call.method.sticky() == Some(Sticky::Creates)
-        && let Payload::Result(bytes) = payload
-        && let Ok(id) = serde_json::from_slice::<String>(bytes)
-    {
-        chain.filters.made(chain.now(), &id, backend);
     }
 }
 
@@ -134,11 +146,6 @@ fn shown_height(call: &Call<'_>, result: &[u8]) -> Option<u64> {
     let text = result.get(at..)?.trim_ascii_start();
     let end = text.iter().skip(1).position(|byte| *byte == b'"')? + 2;
     watch::number(text.get(..end)?)
-}
-
-fn filter_id(call: &Call<'_>) -> Option<String> {
-    let (id,): (String,) = serde_json::from_str(call.params.as_deref()?.get()).ok()?;
-    Some(id)
 }
 
 /// Why no backend said anything, in words that tell what to change.

@@ -18,6 +18,7 @@ use crate::upstream::Answer;
 
 use super::accepted::Accepted;
 use super::domains::{self, Seen};
+use super::feeds::Feeds;
 use super::filters::Filters;
 use super::grapevine::Grapevine;
 use super::link::Link;
@@ -31,6 +32,8 @@ pub(super) struct Chain {
     /// Backends that a transaction is sent to.
     pub(super) fanout: usize,
     pub(super) links: Vec<Link>,
+    /// What subscriptions and filters live on.
+    pub(super) feeds: Feeds,
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
     /// Where the chain stands, and what changes.
@@ -96,7 +99,8 @@ impl Chain {
             routing: config.routing.clone(),
             fanout: config.transactions.fanout,
             links,
-            filters: Filters::default(),
+            feeds: Feeds::default(),
+            filters: Filters::new(config.server.max_filters),
             accepted: Accepted::default(),
             tip: Tip::default(),
             lost_sight_at: Mutex::default(),

@@ -174,6 +174,7 @@ impl Chain {
             let standing = follower.standing(now, index);
             let reach = Reach {
                 has: standing.has,
+                claims: standing.claims,
                 is_astray: standing.quarantine.is_some(),
                 pending_is_stale: standing.pending_is_stale,
             };
@@ -226,9 +227,9 @@ impl Chain {
         if in_use { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
     }
 
-    /// Somebody lives by the chain's events.
+    /// Somebody lives by the chain's events: a subscription, or a filter.
     fn listens(&self) -> bool {
-        self.tip.has_listeners()
+        self.feeds.audience() > 0
     }
 
     /// Until when a request waits for the chain to be looked at: one period after it was lost from sight, not each

@@ -36,9 +36,12 @@ impl Landed {
     /// A call that nobody was asked for.
     pub(super) const NOWHERE: Self = Self { said: None, attempts: 0, in_the_dark: false };
 
-    /// Nobody gave an answer that settles it.
-    pub(super) fn is_in_vain(&self) -> bool {
-        self.said.as_ref().is_none_or(|(verdict, _)| verdict.outcome.retry_elsewhere)
+    /// Whoever was asked lacks the block, or nobody who has it could be asked.
+    pub(super) fn lacks_block(&self) -> bool {
+        self.said.as_ref().is_none_or(|(verdict, _)| {
+            let outcome = &verdict.outcome;
+            outcome.retry_elsewhere && matches!(outcome.class, Class::BlockNotFound | Class::AheadOfHead)
+        })
     }
 }
 

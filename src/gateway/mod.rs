@@ -13,6 +13,7 @@ mod chain;
 mod domains;
 mod examine;
 mod explain;
+mod feeds;
 mod filters;
 mod follow;
 mod forward;
@@ -23,10 +24,13 @@ mod link;
 mod marks;
 mod mask;
 mod memory;
+mod outbox;
 mod packet;
 mod resolve;
+mod session;
 #[cfg(test)]
 mod stand_in;
+mod standing;
 mod status;
 mod survey;
 mod tip;
@@ -58,12 +62,15 @@ use chain::Chain;
 use grapevine::Grapevine;
 use link::Link;
 use mask::Mask;
+use standing::Caller;
 
 pub use examine::Examination;
 pub use explain::{CandidateStatus, DecisionStatus};
 pub use head_status::{BranchStatus, FollowerStatus, ForkStatus, ViewStatus};
 pub use memory::Memory;
+pub use outbox::{HandleId, Notification, SessionEnd};
 pub use packet::{Packet, Reply, Source, Trail};
+pub use session::{Session, SessionReply};
 pub use status::{
     BackendStatus, BudgetStatus, CallsStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus,
     HealthStatus, RetiredStatus, Status,
@@ -141,12 +148,14 @@ impl Gateway {
             let watched = watch::watch(chain.clone(), eager);
             let followed = follow::follow(chain.clone(), eager);
             let derived = domains::keep(chain.clone(), dns.moves());
+            let fed = feeds::run(chain.clone());
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
                     () = watched => {}
                     () = followed => {}
                     () = derived => {}
+                    () = fed => {}
                     () = ended.cancelled() => {}
                 }
             });
@@ -163,13 +172,17 @@ impl Gateway {
             let error = ErrorObject::new(code::INVALID_REQUEST, "no such chain");
             return reply(&Id::NULL, &Answered::refused(error));
         };
+        self.answer_on(chain, &packet.body, Caller { client: packet.client, session: None }).await
+    }
+
+    async fn answer_on(&self, chain: &Arc<Chain>, body: &[u8], caller: Caller<'_>) -> Reply {
         chain.touch();
         let limits = Limits { batch_items_max: self.inner.server.max_batch };
-        match jsonrpc::parse(&packet.body, &limits) {
+        match jsonrpc::parse(body, &limits) {
             Err(rejected) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
-            Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, request).await,
-            Ok(jsonrpc::Packet::Batch(items)) => batch::batch(chain, items).await,
+            Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, &caller, request).await,
+            Ok(jsonrpc::Packet::Batch(items)) => batch::batch(chain, &caller, items).await,
         }
     }
 
@@ -202,7 +215,7 @@ impl Gateway {
         let params = Some(&*params).filter(|params| params.get() != "null");
         let request = Request { id: Some(Id::NULL), method: method.into(), params };
         let internal = |message: String| ErrorObject::new(code::INTERNAL_ERROR, message);
-        match one(chain, request).await.said {
+        match one(chain, &Caller::default(), request).await.said {
             Said::Result(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| internal(format!("the result is not of the type asked for: {error}"))),
             Said::Error(bytes) => Err(serde_json::from_slice(&bytes)
@@ -356,12 +369,12 @@ fn write(out: &mut Vec<u8>, id: &Id<'_>, said: &Said) {
     }
 }
 
-async fn single(chain: &Arc<Chain>, request: Request<'_>) -> Reply {
+async fn single(chain: &Arc<Chain>, caller: &Caller<'_>, request: Request<'_>) -> Reply {
     let Some(id) = request.id else {
         notify(chain, request).await;
         return Reply { body: None, trail: Trail::default() };
     };
-    let answered = one(chain, request).await;
+    let answered = one(chain, caller, request).await;
     reply(&id, &answered)
 }
 
@@ -374,9 +387,9 @@ async fn notify(chain: &Arc<Chain>, request: Request<'_>) {
     }
 }
 
-async fn one(chain: &Arc<Chain>, request: Request<'_>) -> Answered {
+async fn one(chain: &Arc<Chain>, caller: &Caller<'_>, request: Request<'_>) -> Answered {
     match admit(&chain.settings, request) {
         Admission::Answered(answered) => answered,
-        Admission::Forward(call) => carry::carry(chain, call).await,
+        Admission::Forward(call) => standing::carry(chain, caller, call).await,
     }
 }

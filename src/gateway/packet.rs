@@ -1,5 +1,6 @@
 //! What goes into a gateway and what comes out: a body with one or more calls, and its answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +12,21 @@ pub struct Packet {
     pub chain: Option<Arc<str>>,
     /// A JSON-RPC request object or an array of them.
     pub body: Bytes,
+    /// Whose it is, where that is known: what a client may have standing (filters) is counted by it.
+    pub client: Option<IpAddr>,
 }
 
 impl Packet {
     /// A body for the default chain.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { chain: None, body: body.into() }
+        Self { chain: None, body: body.into(), client: None }
+    }
+
+    /// The same body from a client at this address.
+    #[must_use]
+    pub fn sent_by(mut self, client: IpAddr) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// The same body for another chain.

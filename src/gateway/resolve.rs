@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
+use crate::chain::Follower;
 use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
-use crate::policy::{Depth, Rests};
+use crate::policy::{Depth, Rests, Timestamp};
 
 use super::call::Call;
 use super::chain::Chain;
@@ -16,6 +17,8 @@ use super::chain::Chain;
 pub(super) struct Sight {
     /// What `latest` is; `None` where it is not known well enough, and backends decide.
     pub(super) latest: Option<u64>,
+    /// What clients were told: no number that they get is lower.
+    pub(super) promised: Option<u64>,
     safe: Option<u64>,
     finalized: Option<u64>,
 }
@@ -23,25 +26,28 @@ pub(super) struct Sight {
 impl Sight {
     /// What is known now. A chain that nobody has looked at for a while is looked at first.
     pub(super) async fn of(chain: &Chain) -> Self {
-        let now = chain.now();
-        let is_current = {
-            let mut decider = chain.decide();
-            decider.follower.used(now, false, false);
-            decider.follower.is_current(now)
+        let seen = {
+            let now = chain.now();
+            let follower = &mut chain.decide().follower;
+            follower.used(now, false, false);
+            Self::through(follower, now)
         };
-        if let Some(until) = chain.wait_for_sight(is_current) {
-            let is_current = || chain.decide().follower.is_current(chain.now());
-            let _ = timeout_at(until, chain.tip.current(is_current)).await;
-        }
-        Self::now(chain)
+        let Some(until) = chain.wait_for_sight(seen.latest.is_some()) else { return seen };
+        let is_current = || chain.decide().follower.is_current(chain.now());
+        let _ = timeout_at(until, chain.tip.current(is_current)).await;
+        Self::through(&chain.decide().follower, chain.now())
     }
 
     /// The same without waiting.
     pub(super) fn now(chain: &Chain) -> Self {
-        let decider = chain.decide();
-        let follower = &decider.follower;
-        let latest = follower.head().filter(|_| follower.is_current(chain.now())).map(|head| head.number);
-        Self { latest, safe: follower.safe(), finalized: follower.finalized() }
+        Self::through(&chain.decide().follower, chain.now())
+    }
+
+    fn through(follower: &Follower, now: Timestamp) -> Self {
+        // Who has the head may be gone: then it is what the others have.
+        let latest = follower.claimed(now).filter(|_| follower.is_current(now));
+        let promised = follower.head().map(|head| head.number);
+        Self { latest, promised, safe: follower.safe(), finalized: follower.finalized() }
     }
 
     /// What is left to be seen where nobody who has the head can be reached any more.

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Gateway;
 use crate::config::Config;
 
-/// What it says to a call of this method: the member `result` or `error` and its value; `None` is silence.
-type Says = dyn Fn(&str) -> Option<(&'static str, Value)> + Send + Sync;
+/// What it says to a call: the member `result` or `error` and its value; `None` is silence.
+type Says = dyn Fn(&Value) -> Option<(&'static str, Value)> + Send + Sync;
 
 /// The backend; it ends with the runtime of its test.
 pub(super) struct StandIn {
@@ -25,6 +25,14 @@ impl StandIn {
     pub(super) async fn start(
         pause: Duration,
         says: impl Fn(&str) -> Option<(&'static str, Value)> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(pause, move |call| says(call["method"].as_str().unwrap_or_default())).await
+    }
+
+    /// The same, from the whole call.
+    pub(super) async fn start_with(
+        pause: Duration,
+        says: impl Fn(&Value) -> Option<(&'static str, Value)> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -60,7 +68,7 @@ async fn serve(mut stream: TcpStream, pause: Duration, says: Arc<Says>, asked: A
         asked.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(pause).await;
         let answer = |call: &Value| {
-            let (member, value) = says(call["method"].as_str().unwrap_or_default())?;
+            let (member, value) = says(call)?;
             Some(json!({ "jsonrpc": "2.0", "id": call["id"], member: value }))
         };
         let answer = match &body {

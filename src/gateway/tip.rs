@@ -25,14 +25,14 @@ impl Default for Tip {
 
 impl Tip {
     /// Every event from now on.
-    #[allow(dead_code)] // until its listeners are there
     pub(super) fn listen(&self) -> broadcast::Receiver<Arc<ChainEvent>> {
         self.events.subscribe()
     }
 
-    /// Whether anybody listens.
-    pub(super) fn has_listeners(&self) -> bool {
-        self.events.receiver_count() > 0
+    /// How many listen.
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        self.events.receiver_count()
     }
 
     /// Tells an event to all who listen.

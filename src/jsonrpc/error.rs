@@ -17,6 +17,8 @@ pub mod code {
     pub const INVALID_PARAMS: i64 = -32602;
     /// No backend could give an answer.
     pub const INTERNAL_ERROR: i64 = -32603;
+    /// What was asked for is not there (EIP-1474's invalid input; nodes say it of filters).
+    pub const SERVER_ERROR: i64 = -32000;
     /// A limit was reached (EIP-1474).
     pub const LIMIT_EXCEEDED: i64 = -32005;
 }

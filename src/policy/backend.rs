@@ -27,6 +27,14 @@ const UNSUPPORTED_MAX: usize = 64;
 const COOL_AFTER_CONSECUTIVE: u32 = 2;
 /// So is it here.
 const DOWN_AFTER: u32 = 2;
+/// The share of calls that a backend refuses here and there, for what they ask or whom they are about: at least this,
+/// and what the latest so many calls told.
+const REFUSES_AT_LEAST: f64 = 0.005;
+const REFUSES_CALLS: f64 = 60.0;
+/// So many refusals in a row that chance brings them about no more often than this are about more than the calls.
+const NO_CHANCE: f64 = 1e-4;
+/// And so many are, whatever it refuses otherwise.
+const REFUSED_MAX: u32 = 8;
 /// What is heard of a provider from another chain counts for this long, or until the backend answers here.
 const RUMOUR_FOR: Duration = Duration::from_secs(10);
 /// A backend that answered within this time has an account that works.
@@ -101,6 +109,8 @@ struct Lacking {
     said_at: Timestamp,
     /// It said so itself; else it only looks like it.
     by_its_word: bool,
+    /// How often in a row.
+    times: u32,
 }
 
 /// One backend: what was configured and what was learned.
@@ -125,6 +135,9 @@ pub struct Backend {
     /// Over all classes, probes included: whether anybody is there at all.
     failures_in_a_row: u32,
     failing_since: Option<Timestamp>,
+    /// Clients' calls in a row that were refused as by an account, and the share of such calls before.
+    refused_in_a_row: u32,
+    refuses: f64,
     last_failure: Option<(Class, Timestamp)>,
     /// Its latest good answer to a client's call, or to one like it.
     answered_at: Option<Timestamp>,
@@ -158,6 +171,8 @@ impl Backend {
             failures: 0,
             failures_in_a_row: 0,
             failing_since: None,
+            refused_in_a_row: 0,
+            refuses: REFUSES_AT_LEAST,
             last_failure: None,
             answered_at: None,
             rumoured_at: None,
@@ -349,7 +364,7 @@ impl Backend {
         experience.was_heard(now);
         let lesson = match outcome.class {
             _ if about_the_method => {
-                self.lack(now, method, false);
+                self.lack(now, method, false, is_on_few_plans(class));
                 Lesson::Nothing
             }
             Class::RateLimited => {
@@ -357,7 +372,7 @@ impl Backend {
                 Lesson::Nothing
             }
             Class::MethodUnsupported => {
-                self.lack(now, method, true);
+                self.lack(now, method, true, true);
                 Lesson::Nothing
             }
             Class::WrongChain => {
@@ -365,11 +380,13 @@ impl Backend {
                 Lesson::Nothing
             }
             _ if outcome.hurts_health => {
-                if outcome.class == Class::Overloaded {
-                    self.capacity.overloaded(now);
+                // A full queue is capacity, as a rate limit is.
+                if outcome.class == Class::Overloaded && self.capacity.overloaded(now) {
+                    Lesson::Nothing
+                } else {
+                    experience.health.record_failure(now, took);
+                    Lesson::Failed
                 }
-                experience.health.record_failure(now, took);
-                Lesson::Failed
             }
             _ => {
                 experience.health.record_success(now, took);
@@ -377,6 +394,7 @@ impl Backend {
                 self.capacity.answered(now, took);
                 self.answered_at = Some(now);
                 self.has(method);
+                self.end_refusals();
                 self.retirement.answered(now, took);
                 // Sent after the refusal: no straggler from before it.
                 self.account_works(|cooling| now.since(cooling.since) >= took);
@@ -387,6 +405,9 @@ impl Backend {
         // Whoever likes can ask for what a plan lacks, twice in a row too: that makes no backend look dead.
         if !(about_the_method && is_on_few_plans(class)) {
             self.note(now, outcome);
+            if is_about_the_account(outcome.class) {
+                self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+            }
         }
         if !about_the_method {
             self.note_refusal(now, outcome);
@@ -395,18 +416,23 @@ impl Backend {
         (lesson, paused)
     }
 
-    fn lack(&mut self, now: Timestamp, method: Option<&'static str>, by_its_word: bool) {
+    /// `at_once`: the first time is believed, else what a call asked for may have been the reason.
+    fn lack(&mut self, now: Timestamp, method: Option<&'static str>, by_its_word: bool, at_once: bool) {
         let Some(method) = method else { return };
-        let mut lacking =
-            Lacking { method, since: now, believed_for: UNSUPPORTED_FOR.0, said_at: now, by_its_word };
+        let (mut since, mut believed_for, mut times) = (now, UNSUPPORTED_FOR.0, 1);
         if let Some(known) = self.lacking(Some(method)) {
-            let is_believed = now.since(known.since) < known.believed_for;
-            (lacking.since, lacking.believed_for) = match is_believed {
+            times = known.times.saturating_add(1);
+            if now.since(known.since) < known.believed_for {
                 // Calls that were under way together say it together.
-                true => (known.since, known.believed_for),
-                false => (now, (known.believed_for * 2).min(UNSUPPORTED_FOR.1)),
-            };
+                (since, believed_for) = (known.since, known.believed_for);
+            } else if !known.believed_for.is_zero() {
+                believed_for = (known.believed_for * 2).min(UNSUPPORTED_FOR.1);
+            }
         }
+        if !at_once && !self.is_no_chance(times) {
+            believed_for = Duration::ZERO;
+        }
+        let lacking = Lacking { method, since, believed_for, said_at: now, by_its_word, times };
         self.has(Some(method));
         if self.unsupported.len() == UNSUPPORTED_MAX {
             self.unsupported.remove(0);
@@ -419,6 +445,25 @@ impl Backend {
         if let Some(method) = method {
             self.unsupported.retain(|lacking| lacking.method != method);
         }
+    }
+
+    /// An answer came: what was refused before it may have been about those calls.
+    fn end_refusals(&mut self) {
+        for _ in 0..self.refused_in_a_row.min(REFUSED_MAX) {
+            self.refuses += (1.0 - self.refuses) / REFUSES_CALLS;
+        }
+        self.refused_in_a_row = 0;
+        self.refuses = (self.refuses * (1.0 - 1.0 / REFUSES_CALLS)).max(REFUSES_AT_LEAST);
+    }
+
+    /// Whether so many refusals in a row are more than chance, as much as it refuses otherwise.
+    fn is_no_chance(&self, in_a_row: u32) -> bool {
+        let mut chance = 1.0;
+        in_a_row >= REFUSED_MAX
+            || (0..in_a_row).any(|_| {
+                chance *= self.refuses;
+                chance <= NO_CHANCE
+            })
     }
 
     /// An attempt was cancelled: it would have lasted at least so long.
@@ -477,7 +522,7 @@ impl Backend {
         // An overloaded backend that names a time may still be asked when nobody else is left.
         let by_its_word = outcome.retry_after.is_some() && outcome.class == Class::RateLimited;
         // Who refuses a part of its calls gets that many fewer; a pause would only swing everything to and fro.
-        let is_short = outcome.class == Class::RateLimited && !by_probe && self.capacity.is_short(now);
+        let is_short = outcome.class == Class::RateLimited && self.capacity.is_short(now);
         let pause = match (outcome.retry_after, outcome.cool_down) {
             // Some say "0": at once would be once more too early.
             (Some(named), _) => named.max(RETRY_AFTER_MIN),
@@ -502,9 +547,10 @@ impl Backend {
     }
 
     /// A refusal that is about the account, from a backend that answered other calls a moment ago: more likely
-    /// its plan lacks the method. The second one in a row is believed; of what few plans have none is, since the
-    /// proxy's own questions find soon enough whether the account is in order. Either way it is a guess: when a
-    /// provider's login service fails, good keys are refused for a while.
+    /// its plan lacks the method, or it will not answer this one call. What chance cannot bring about is believed: the
+    /// second one in a row where hardly any call is refused, a later one where some always are. Of what few plans have
+    /// none is, since the proxy's own questions find soon enough whether the account is in order. Either way it is a
+    /// guess: when a provider's login service fails, good keys are refused for a while.
     fn is_about_the_method(
         &self,
         now: Timestamp,
@@ -516,7 +562,10 @@ impl Backend {
         is_about_the_account(outcome.class)
             && outcome.class != Class::WrongChain
             && (is_on_few_plans(class)
-                || (method.is_some() && self.failures_in_a_row == 0 && answered_lately()))
+                || (method.is_some()
+                    && self.failures_in_a_row <= self.refused_in_a_row
+                    && !self.is_no_chance(self.refused_in_a_row + 1)
+                    && answered_lately()))
     }
 }
 
@@ -617,6 +666,43 @@ mod tests {
             revoked.learn(at(ms), CLASS, Some("eth_call"), Duration::ZERO, &Outcome::of(Class::Unauthorized));
         }
         assert!(!revoked.is_usable(at(10)));
+    }
+
+    #[test]
+    fn h8_calls_that_are_refused_here_and_there_take_neither_the_backend_nor_the_method_out() {
+        // One call in ten is about somebody who is blocked, twice in a row too; then the key is revoked.
+        let mut backend = backend();
+        let ask = |backend: &mut Backend, ms: u64, class| {
+            backend.learn(at(ms), CLASS, Some("eth_call"), Duration::ZERO, &Outcome::of(class));
+        };
+        for ms in 0..400 {
+            let is_blocked = ms % 20 < 2;
+            ask(&mut backend, ms, if is_blocked && ms >= 20 { Class::Unauthorized } else { Class::Ok });
+            if ms >= 100 {
+                assert!(backend.cooling(at(ms)).is_none(), "at {ms} ms");
+                assert!(!backend.seems_to_lack_method(at(ms), Some("eth_call")), "at {ms} ms");
+            }
+        }
+        let refusals = (400..420).take_while(|ms| {
+            ask(&mut backend, *ms, Class::Unauthorized);
+            backend.cooling(at(*ms)).is_none()
+        });
+        assert!((2..REFUSED_MAX as usize).contains(&refusals.count()));
+    }
+
+    #[test]
+    fn h7_a_probe_that_meets_the_limit_of_a_busy_backend_pauses_nobody() {
+        let limited = Outcome::of(Class::RateLimited);
+        let (mut busy, mut idle) = (backend(), backend());
+        for ms in (0..1_000).step_by(20) {
+            busy.started(at(ms), CLASS);
+            busy.ended(CLASS);
+            learn(&mut busy, at(ms), 1, Class::Ok);
+        }
+        for (backend, is_paused) in [(&mut busy, false), (&mut idle, true)] {
+            backend.cool_after_probe(at(1_000), &limited);
+            assert_eq!(backend.cooling(at(1_001)).is_some(), is_paused);
+        }
     }
 
     #[test]

@@ -106,15 +106,21 @@ impl Capacity {
         self.learned = Some(Learned { per_s: takes.min(known), since: now, refused_at: now });
     }
 
-    /// It refused a call for want of resources, as a full queue does.
-    pub(super) fn overloaded(&mut self, now: Timestamp) {
+    /// It refused a call for want of resources, as a full queue does. Whether its queue is full: it answers a good
+    /// part, and that much later than usual. Who refuses and answers as quickly as ever is ill.
+    pub(super) fn overloaded(&mut self, now: Timestamp) -> bool {
         self.overloading.count(now);
+        if self.is_short(now) && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns {
+            self.refused(now);
+            return true;
+        }
         let often =
             self.overloading.per_s(now) >= OVERLOADED_PER_S.max(OVERLOADED_SHARE * self.sending.per_s(now));
         match often && self.is_short(now) {
             true => self.refused(now),
             false => self.refused_in_a_row = self.refused_in_a_row.saturating_add(1),
         }
+        false
     }
 
     /// Whether calls that it refuses now (a full queue, HTTP 503) say how much it takes: it answers a good part of
@@ -130,11 +136,12 @@ impl Capacity {
     pub(super) fn answered(&mut self, now: Timestamp, took: Duration) {
         self.answering.count(now);
         self.refused_in_a_row = 0;
-        let takes = self.answering.per_s(now) * DECREASE;
         // Refusals come back sooner than answers: the first guess may have been too low.
-        let is_more = self.learned_per_s(now).is_some_and(|known| takes > known);
-        if let Some(learned) = self.learned.as_mut().filter(|_| is_more) {
-            (learned.per_s, learned.since) = (takes, now);
+        if let Some(known) = self.learned_per_s(now) {
+            let takes = self.answering.per_s(now) * DECREASE;
+            if let Some(learned) = self.learned.as_mut().filter(|_| takes > known) {
+                (learned.per_s, learned.since) = (takes, now);
+            }
         }
         let took_ns = took.as_nanos() as f64;
         if self.usual_latency_ns == 0.0 {
@@ -163,8 +170,12 @@ impl Capacity {
             let demand = demand_per_s.max(self.sending_per_s(now));
             HEADROOM * limit / demand.max(f64::MIN_POSITIVE)
         });
-        let crowded = (f64::from(in_flight) / self.in_flight_max - CROWDED_FROM) / (1.0 - CROWDED_FROM);
-        of_rate.min(1.0) * (1.0 - crowded.clamp(0.0, 1.0))
+        let used = f64::from(in_flight) / self.in_flight_max;
+        // Mostly there is place, and every decision asks everybody.
+        if used <= CROWDED_FROM {
+            return of_rate.min(1.0);
+        }
+        of_rate.min(1.0) * (1.0 - ((used - CROWDED_FROM) / (1.0 - CROWDED_FROM)).min(1.0))
     }
 
     /// Whether a limit was learned and its latest calls were not all refused.
@@ -184,11 +195,14 @@ impl Capacity {
     /// Calls a second that it is sent and that it can take, where it has shown that lately: it refused calls, or its
     /// answers take much longer than usual. A limit that nobody has run into shows nothing.
     pub fn load(&self, now: Timestamp, in_flight: u32) -> Option<(f64, f64)> {
-        let sent = self.sending_per_s(now);
         let refused = self.learned.is_some_and(|learned| now.since(learned.refused_at) < REFUSED_LATELY);
-        let of_rate = self.limit_per_s(now).filter(|_| refused && self.refused_in_a_row < ILL_IN_A_ROW);
         let is_congested = f64::from(in_flight) >= self.in_flight_max
             && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns;
+        if !refused && !is_congested {
+            return None;
+        }
+        let sent = self.sending_per_s(now);
+        let of_rate = self.limit_per_s(now).filter(|_| refused && self.refused_in_a_row < ILL_IN_A_ROW);
         let of_place = is_congested.then(|| sent * self.in_flight_max / f64::from(in_flight));
         let takes = of_rate.unwrap_or(f64::INFINITY).min(of_place.unwrap_or(f64::INFINITY));
         takes.is_finite().then_some((sent, takes))
@@ -232,6 +246,21 @@ mod tests {
                 false => capacity.answered(now, Duration::from_millis(50)),
             }
         }
+    }
+
+    #[test]
+    fn h7_who_refuses_with_a_full_queue_is_short_and_who_refuses_as_quickly_as_ever_is_ill() {
+        let is_full = |slow_ms| {
+            let mut capacity = Capacity::new(None);
+            for ms in (0..4_000).step_by(10) {
+                let took = if ms < 3_000 { 100 } else { slow_ms };
+                capacity.sent(at(ms));
+                capacity.answered(at(ms), Duration::from_millis(took));
+            }
+            capacity.overloaded(at(4_000))
+        };
+        assert!(is_full(1_000));
+        assert!(!is_full(100));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Decisions {
         class: MethodClass,
         chosen: BackendIndex,
         why: Why,
-        candidates: &Shortlist,
+        candidates: Shortlist,
     ) {
         let decision = Decision { at, class, chosen, why, candidates: candidates.0 };
         if self.ring.len() < KEPT {
@@ -128,7 +128,7 @@ mod tests {
         for n in 0..300u64 {
             let at = Timestamp::ZERO + Duration::from_secs(n);
             let chosen = BackendIndex::at(n as usize % 3);
-            decisions.write(at, MethodClass::State, chosen, Why::Favourite, &Shortlist::default());
+            decisions.write(at, MethodClass::State, chosen, Why::Favourite, Shortlist::default());
         }
         let ages: Vec<u64> = decisions.iter().map(|decision| decision.at.since_origin().as_secs()).collect();
         assert_eq!(ages, (300 - KEPT as u64..300).rev().collect::<Vec<_>>());

@@ -183,11 +183,11 @@ impl Health {
     }
 
     fn fade(&mut self, now: Timestamp) {
-        let kept = halved(now, self.at, ERROR_HALF_LIFE);
-        let kept = kept * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
+        let left = halved(now, self.at, ERROR_HALF_LIFE);
+        let kept = left * (EVIDENCE_MAX / (self.failures + self.successes).max(EVIDENCE_MAX));
         self.failures *= kept;
         self.successes *= kept;
-        self.alarm *= halved(now, self.at, ERROR_HALF_LIFE);
+        self.alarm *= left;
     }
 
     /// A long round trip, at a weight: a chance failure among thousands of good answers must not read as a

@@ -58,7 +58,7 @@ impl Latencies {
         *count = count.saturating_add(1);
         self.young.samples += 1;
         if self.samples() <= FEW || self.young.samples.is_multiple_of(LOOK_UP_EVERY) {
-            self.known = QUANTILES.map(|q| self.look_up(q));
+            self.known = self.look_up(QUANTILES);
         }
     }
 
@@ -72,24 +72,29 @@ impl Latencies {
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         match QUANTILES.iter().position(|known| *known == q) {
             Some(at) => self.known[at],
-            None => self.look_up(q),
+            None => self.look_up([q])[0],
         }
     }
 
-    fn look_up(&self, q: f64) -> Option<Duration> {
+    /// Of several shares, the smallest first, in one pass.
+    fn look_up<const N: usize>(&self, shares: [f64; N]) -> [Option<Duration>; N] {
         let samples = self.samples();
         if samples == 0 {
-            return None;
+            return [None; N];
         }
-        let wanted = ((f64::from(samples) * q).ceil() as u32).clamp(1, samples);
-        let mut seen = 0;
-        for at in 0..BUCKETS {
-            seen += u32::from(self.young.counts[at]) + u32::from(self.old.counts[at]);
-            if seen >= wanted {
-                return Some(upper_edge(at));
+        let (mut at, mut seen) = (0, self.count(0));
+        shares.map(|q| {
+            let wanted = ((f64::from(samples) * q).ceil() as u32).clamp(1, samples);
+            while seen < wanted && at < BUCKETS - 1 {
+                at += 1;
+                seen += self.count(at);
             }
-        }
-        Some(upper_edge(BUCKETS - 1))
+            Some(upper_edge(at))
+        })
+    }
+
+    fn count(&self, bucket: usize) -> u32 {
+        u32::from(self.young.counts[bucket]) + u32::from(self.old.counts[bucket])
     }
 }
 

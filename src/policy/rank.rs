@@ -1,6 +1,5 @@
 //! Which backend is asked next: eligibility first, then order. Each rule is a function of its own.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -41,6 +40,9 @@ const EXPLORE_AFTER: Duration = Duration::from_secs(10);
 const RUMOURED_SHARE: f64 = 0.125;
 /// A favourite with room for less than this part of what comes is too small, unless that passes.
 const SHORT_BELOW: f64 = 0.8;
+/// Who is to take it all must have room for so many times what comes now: what comes is never even, and who only
+/// just has room today is the next one to be too small.
+const ROOM_TO_SPARE: f64 = 1.25;
 /// A backend that fails a tenth of its calls gets a tenth of the part that it would get as a stand-in otherwise.
 const AVERSION: f64 = 33.0;
 /// A method that everybody says is missing is asked for again this long after somebody said so.
@@ -106,17 +108,17 @@ impl Fleet {
         }
         let doubts = self.doubts(now, need, rng);
         let ranked = self.ranked(now, need, tried, doubts);
-        let Some(best) = ranked.0[0] else {
+        let Some(best) = ranked.best() else {
             let denier = self.longest_denier(now, need).filter(|_| tried.is_empty())?;
-            self.decisions.write(now, need.class, denier, Why::LastResort, &ranked);
+            self.decisions.write(now, need.class, denier, Why::LastResort, ranked.shortlist());
             return Some(denier);
         };
         let (chosen, why) = match tried.is_empty() {
-            true => self.first(now, need, doubts, best.backend, rng),
+            true => self.first(now, need, doubts, &ranked, best.backend, rng),
             false => (best.backend, Why::Another),
         };
-        let why = if chosen == best.backend && best.doubtful { Why::LastResort } else { why };
-        self.decisions.write(now, need.class, chosen, why, &ranked);
+        let why = if chosen == best.backend && best.is_doubtful() { Why::LastResort } else { why };
+        self.decisions.write(now, need.class, chosen, why, ranked.shortlist());
         Some(chosen)
     }
 
@@ -161,7 +163,7 @@ impl Fleet {
         tried.insert(taken);
         let mut further = Vec::new();
         while further.len() < count
-            && let Some(next) = self.ranked(now, need, tried, doubts).0[0].map(|best| best.backend)
+            && let Some(next) = self.ranked(now, need, tried, doubts).best().map(|best| best.backend)
         {
             tried.insert(next);
             let backend = self.backend(next);
@@ -247,6 +249,7 @@ impl Fleet {
         now: Timestamp,
         need: &Need,
         doubts: Doubts,
+        ranked: &Ranking,
         best: BackendIndex,
         rng: &mut impl Rng,
     ) -> (BackendIndex, Why) {
@@ -266,7 +269,7 @@ impl Fleet {
         let mut all = self.favourites.all;
         let mut of_class = self.favourites.of_class[need.class.index()];
         let holds = |held: &mut Option<Favourite>| match held {
-            Some(held) => fit(held.backend) && self.holds_against(now, need, held, best),
+            Some(held) => fit(held.backend) && self.holds_against(now, need, held, best, ranked),
             None => false,
         };
         let kept = match (holds(&mut all), &all) {
@@ -288,13 +291,16 @@ impl Fleet {
             doubts.spared.contains(held.backend)
                 || backend.retention.lacks(now, need.depth)
                 || (lacks_block(backend, need) && !lags_for_long(now, backend))
+                || backend
+                    .pause(now)
+                    .is_some_and(|pause| pause.class == Class::RateLimited && pause.until.since(now) < HOLD)
                 || backend.lacks_method(now, need.method)
                 || backend.seems_to_lack_method(now, need.method)
         });
         // Who cannot take it all for long makes room for who can.
         let is_too_small = of_class.or(all).is_some_and(|held| {
             held.short_since.is_some_and(|since| now.since(since) >= BEATEN_A_LITTLE_FOR)
-                && self.backend(best).room(now, self.demand.per_s(now)) >= 1.0
+                && self.backend(best).room(now, ROOM_TO_SPARE * self.demand.per_s(now)) >= 1.0
         });
         if sits_out && !is_too_small && !doubtful.contains(best) {
             return (self.stand_in(now, need, doubtful, best, rng), Why::InsteadOfFavourite);
@@ -375,8 +381,8 @@ impl Fleet {
         }
         let mut left = BackendSet::default();
         left.insert(held);
-        let distant = self.ranked(now, need, left, doubts).0[0];
-        distant.filter(|distant| !distant.doubtful).map_or(best, |distant| distant.backend)
+        let distant = self.ranked(now, need, left, doubts).best();
+        distant.filter(|distant| !distant.is_doubtful()).map_or(best, |distant| distant.backend)
     }
 
     /// `best` takes the favourite's place: for everything, or only for the class at hand.
@@ -400,27 +406,15 @@ impl Fleet {
         }
     }
 
-    /// The best candidates in [`Order`]. After failed attempts the first is somebody in another failure domain.
-    fn ranked(&self, now: Timestamp, need: &Need, tried: BackendSet, doubts: Doubts) -> Shortlist {
-        let mut best: [Option<(Order, BackendIndex)>; CANDIDATES_MAX] = Default::default();
+    /// The best candidates in order. After failed attempts the first is somebody in another failure domain.
+    fn ranked(&self, now: Timestamp, need: &Need, tried: BackendSet, doubts: Doubts) -> Ranking {
+        let mut ranking = Ranking::default();
         for (index, backend) in self.iter() {
-            if tried.contains(index) || !self.may_serve(now, need, backend) {
-                continue;
-            }
-            let mut entry = Some((self.order(now, need.class, tried, doubts, index, backend), index));
-            // Insertion into a short sorted array: equals keep the order of the configuration.
-            for slot in &mut best {
-                let goes_first = match (&entry, &*slot) {
-                    (Some((new, _)), Some((known, _))) => new.compare(known) == Ordering::Less,
-                    (Some(_), None) => true,
-                    (None, _) => break,
-                };
-                if goes_first {
-                    std::mem::swap(&mut entry, slot);
-                }
+            if !tried.contains(index) && self.may_serve(now, need, backend) {
+                ranking.insert(self.ranked_one(now, need.class, tried, doubts, index, backend));
             }
         }
-        Shortlist(best.map(|entry| entry.map(|(order, backend)| order.of(backend))))
+        ranking
     }
 
     /// Whether somebody would do, had it the block that is asked for.
@@ -467,7 +461,7 @@ impl Fleet {
         !backend.is_cordoned()
             && backend.identity() != Identity::WrongChain
             && keeps_private(self, need, backend)
-            && backend.reach.may_answer(need.rests)
+            && backend.reach.may_answer(need.rests, need.class == MethodClass::Logs)
             && need.only.is_none_or(|only| std::ptr::eq(self.backend(only), backend))
             && !backend.cooling(now).is_some_and(|cooling| cooling.by_its_word)
             && !backend.pace().is_some_and(Pace::is_exhausted)
@@ -483,7 +477,7 @@ impl Fleet {
                 .is_some_and(|(index, _)| self.others_serve(now, index, Some(need)))
     }
 
-    fn order(
+    fn ranked_one(
         &self,
         now: Timestamp,
         class: MethodClass,
@@ -491,12 +485,12 @@ impl Fleet {
         doubts: Doubts,
         index: BackendIndex,
         backend: &Backend,
-    ) -> Order {
+    ) -> Ranked {
         let ill = doubts.ill.contains(index);
         let doubtful = ill || doubts.spared.contains(index);
         let away_from = tried.or(doubts.stricken);
         let overlaps = away_from.iter().filter(|other| *other != index);
-        Order {
+        let order = Order {
             retired: self.retired.contains(index),
             doubtful,
             ill,
@@ -505,18 +499,28 @@ impl Fleet {
             tier: backend.spec().tier,
             overlap: overlaps.map(|other| self.overlap(now, index, other)).sum(),
             unknown: backend.identity() == Identity::Unknown,
-            cost: cost(now, class, backend),
-        }
+        };
+        Ranked { key: order.key(), cost: cost(now, class, backend), backend: index }
     }
 
     /// Whether a fit favourite keeps its place against the one that looks best now.
-    fn holds_against(&self, now: Timestamp, need: &Need, held: &mut Favourite, best: BackendIndex) -> bool {
+    fn holds_against(
+        &self,
+        now: Timestamp,
+        need: &Need,
+        held: &mut Favourite,
+        best: BackendIndex,
+        ranked: &Ranking,
+    ) -> bool {
         if held.backend == best {
             held.beaten_since = None;
             return true;
         }
         let (favourite, challenger) = (self.backend(held.backend), self.backend(best));
-        let (held_cost, best_cost) = (cost(now, need.class, favourite), cost(now, need.class, challenger));
+        let cost_of = |index: BackendIndex, backend| {
+            ranked.cost_of(index).unwrap_or_else(|| cost(now, need.class, backend))
+        };
+        let (held_cost, best_cost) = (cost_of(held.backend, favourite), cost_of(best, challenger));
         let near_equal = best_cost > CHALLENGE_FACTOR * held_cost;
         let clearly_better = best_cost < CLEARLY_BETTER_FACTOR * held_cost;
         if favourite.spec().tier > challenger.spec().tier {
@@ -580,7 +584,7 @@ impl Favourites {
 
 /// Whether it lacks what the request rests on.
 fn lacks_block(backend: &Backend, need: &Need) -> bool {
-    !backend.reach.may_answer(need.rests)
+    !backend.reach.may_answer(need.rests, need.class == MethodClass::Logs)
 }
 
 /// Whether it has lacked the head for longer than blocks take to get around, or follows another branch.
@@ -608,46 +612,115 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
     latency_ns + error_rate * FAILURE_COST_NS
 }
 
-/// The order of candidates; the smaller comes first, member by member.
+/// What the order of candidates depends on, the weightiest first; their cost decides the rest.
 #[derive(Debug)]
 struct Order {
     /// Whoever may still be there comes before who is gone for good.
     retired: bool,
     doubtful: bool,
-    /// Of those in doubt, who is short of room is better than who is not well.
-    ill: bool,
     /// Of those in doubt, who answered last time is better than who failed.
     failing: bool,
+    /// Of those in doubt, who is short of room is better than who is not well.
+    ill: bool,
     tier: Tier,
-    /// Of those that are short of room, who has most of it left.
+    /// Of those that are short of room, who has most of it left. Zero or more.
     crowding: f64,
     overlap: u32,
     unknown: bool,
-    cost: f64,
+}
+
+/// Where the members of [`Order`] stand in its key.
+mod place {
+    pub(super) const UNKNOWN: u32 = 0;
+    pub(super) const OVERLAP: u32 = 1;
+    pub(super) const CROWDING: u32 = 33;
+    pub(super) const BACKUP: u32 = 97;
+    pub(super) const ILL: u32 = 98;
+    pub(super) const FAILING: u32 = 99;
+    pub(super) const DOUBTFUL: u32 = 100;
+    pub(super) const RETIRED: u32 = 101;
 }
 
 impl Order {
-    fn of(&self, backend: BackendIndex) -> Candidate {
+    /// All of it in one number, the smaller the better: a decision compares every candidate with every other.
+    fn key(&self) -> u128 {
+        // Numbers of zero or more are in the order of their bits.
+        u128::from(self.retired) << place::RETIRED
+            | u128::from(self.doubtful) << place::DOUBTFUL
+            | u128::from(self.failing) << place::FAILING
+            | u128::from(self.ill) << place::ILL
+            | u128::from(self.tier == Tier::Backup) << place::BACKUP
+            | u128::from(self.crowding.max(0.0).to_bits()) << place::CROWDING
+            | u128::from(self.overlap) << place::OVERLAP
+            | u128::from(self.unknown) << place::UNKNOWN
+    }
+}
+
+/// A candidate and its place.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    key: u128,
+    cost: f64,
+    backend: BackendIndex,
+}
+
+impl Ranked {
+    fn is(self, place: u32) -> bool {
+        self.key >> place & 1 == 1
+    }
+
+    fn is_doubtful(self) -> bool {
+        self.is(place::DOUBTFUL)
+    }
+
+    fn goes_before(&self, other: &Self) -> bool {
+        self.key < other.key || (self.key == other.key && self.cost < other.cost)
+    }
+
+    fn candidate(self) -> Candidate {
         Candidate {
-            backend,
-            doubtful: self.doubtful,
-            failing: self.failing,
-            backup: self.tier == Tier::Backup,
-            overlap: self.overlap,
+            backend: self.backend,
+            doubtful: self.is_doubtful(),
+            failing: self.is(place::FAILING),
+            backup: self.is(place::BACKUP),
+            overlap: (self.key >> place::OVERLAP) as u32,
             cost: Duration::from_nanos(self.cost as u64),
         }
     }
+}
 
-    fn compare(&self, other: &Self) -> Ordering {
-        self.retired
-            .cmp(&other.retired)
-            .then(self.doubtful.cmp(&other.doubtful))
-            .then(self.failing.cmp(&other.failing))
-            .then(self.ill.cmp(&other.ill))
-            .then(self.tier.cmp(&other.tier))
-            .then(self.crowding.total_cmp(&other.crowding))
-            .then(self.overlap.cmp(&other.overlap))
-            .then(self.unknown.cmp(&other.unknown))
-            .then(self.cost.total_cmp(&other.cost))
+/// The best candidates, the best first.
+#[derive(Debug, Default)]
+struct Ranking {
+    best: [Option<Ranked>; CANDIDATES_MAX],
+    len: usize,
+}
+
+impl Ranking {
+    /// Insertion into a short sorted array: equals keep the order of the configuration.
+    fn insert(&mut self, new: Ranked) {
+        let mut at = self.len;
+        while at > 0 && self.best[at - 1].is_some_and(|known| new.goes_before(&known)) {
+            if at < CANDIDATES_MAX {
+                self.best[at] = self.best[at - 1];
+            }
+            at -= 1;
+        }
+        if at < CANDIDATES_MAX {
+            self.best[at] = Some(new);
+            self.len = (self.len + 1).min(CANDIDATES_MAX);
+        }
+    }
+
+    fn best(&self) -> Option<Ranked> {
+        self.best[0]
+    }
+
+    fn cost_of(&self, backend: BackendIndex) -> Option<f64> {
+        self.best.iter().flatten().find(|ranked| ranked.backend == backend).map(|ranked| ranked.cost)
+    }
+
+    fn shortlist(&self) -> Shortlist {
+        Shortlist(self.best.map(|ranked| ranked.map(Ranked::candidate)))
     }
 }

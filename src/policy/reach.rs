@@ -35,6 +35,8 @@ impl Rests {
 pub struct Reach {
     /// The greatest height that it surely has; `None` before it has shown any.
     pub has: Option<u64>,
+    /// The greatest height that some node behind its URL has: the same, unless several nodes there differ.
+    pub claims: Option<u64>,
     /// It follows another branch, or lies.
     pub is_astray: bool,
     /// What it takes for pending is older than its own head.
@@ -42,13 +44,17 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Whether it may answer what rests on this: never from another branch, never without the block.
-    pub(super) fn may_answer(&self, rests: Rests) -> bool {
+    /// Whether it may answer what rests on this: never from another branch, never without the block. `is_range`: a
+    /// node that lacks the end of a range answers a part of it and says nothing.
+    pub(super) fn may_answer(&self, rests: Rests, is_range: bool) -> bool {
         match rests {
             Rests::OnNothing => true,
             Rests::OnTheChain | Rests::OnPending => !self.is_astray,
             // Who has never shown a head may have it: asked last, and the number is in the request.
-            Rests::OnHeight(number) => !self.is_astray && self.has.is_none_or(|has| has >= number),
+            Rests::OnHeight(number) => {
+                let known = if is_range { self.has } else { self.claims.or(self.has) };
+                !self.is_astray && known.is_none_or(|known| known >= number)
+            }
         }
     }
 
@@ -56,7 +62,7 @@ impl Reach {
     pub(super) fn is_doubtful(&self, rests: Rests) -> bool {
         match rests {
             Rests::OnNothing | Rests::OnTheChain => false,
-            Rests::OnHeight(_) => self.has.is_none(),
+            Rests::OnHeight(number) => self.has.is_none_or(|has| has < number),
             Rests::OnPending => self.pending_is_stale,
         }
     }

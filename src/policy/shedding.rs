@@ -16,6 +16,7 @@ use super::Timestamp;
 use super::admission::Standing;
 use super::backend::{Backend, Identity};
 use super::fleet::{Fleet, Need};
+use super::reach::Rests;
 
 /// What is admitted is held at this part of what all backends take.
 const AIM: f64 = 0.97;
@@ -84,6 +85,7 @@ impl Fleet {
     /// shown any limit.
     fn overload(&self, now: Timestamp, need: &Need) -> Option<f64> {
         let (mut asked, mut room) = (0.0, 0.0);
+        let need = &wherever_the_head_is(need);
         for (_, backend) in self.iter().filter(|(_, backend)| self.may_serve(now, need, backend)) {
             match backend.load(now) {
                 Some((sent_per_s, takes_per_s)) => {
@@ -101,6 +103,7 @@ impl Fleet {
     /// has shown how much it takes, is asked for that much.
     pub(super) fn is_short_of_room(&self, now: Timestamp, need: &Need) -> bool {
         let mut room = 0.0;
+        let need = &wherever_the_head_is(need);
         for (_, backend) in self.iter().filter(|(_, backend)| self.may_serve(now, need, backend)) {
             if serves(now, need, backend) {
                 let Some((_, takes_per_s)) = backend.load(now) else { return false };
@@ -108,6 +111,14 @@ impl Fleet {
             }
         }
         self.demand.per_s(now) > room * CROWDED
+    }
+}
+
+/// The same need of backends that a new block has not reached yet: that takes moments, and they have room.
+fn wherever_the_head_is(need: &Need) -> Need {
+    match need.rests {
+        Rests::OnHeight(_) => Need { rests: Rests::OnTheChain, ..*need },
+        _ => *need,
     }
 }
 

@@ -32,6 +32,11 @@ impl Timestamp {
         self.nanos.saturating_sub(earlier.nanos) as f64 * 1e-9
     }
 
+    /// Nanoseconds after the origin.
+    pub fn nanos(self) -> u64 {
+        self.nanos
+    }
+
     /// How long after the origin this is.
     pub fn since_origin(self) -> Duration {
         Duration::from_nanos(self.nanos)

@@ -26,6 +26,7 @@ use tower::ServiceExt;
 use crate::config;
 
 use super::Connection;
+use super::ws::Place;
 
 /// After a failed accept (usually: no file descriptors left) the listener rests this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -223,20 +224,26 @@ async fn accept(
                 continue;
             }
         };
+        let Ok(slot) = slot else { return };
+        let place = Place {
+            _slot: slot,
+            connections: connections.clone(),
+            stop: shared.stop.clone(),
+            cut: shared.cut.clone(),
+        };
         let shared = shared.clone();
         connections.spawn(async move {
-            let _slot = slot;
             let cut = shared.cut.clone();
             tokio::select! {
                 () = cut.cancelled() => {}
-                () = converse(stream, peer, shared) => {}
+                () = converse(stream, peer, Arc::new(place), shared) => {}
             }
         });
     }
 }
 
 /// One client's connection, from its first byte to its end.
-async fn converse(stream: TcpStream, peer: SocketAddr, shared: Arc<Serving>) {
+async fn converse(stream: TcpStream, peer: SocketAddr, place: Arc<Place>, shared: Arc<Serving>) {
     let Ok(local) = stream.local_addr() else { return };
     // Answers are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
@@ -250,7 +257,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, shared: Arc<Serving>) {
             };
             let Ok(Ok(stream)) = shaken else { return };
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            exchange(stream, connection, http2, &shared).await;
+            exchange(stream, connection, place, http2, &shared).await;
         }
         None => {
             let sniffed = tokio::select! {
@@ -258,7 +265,7 @@ async fn converse(stream: TcpStream, peer: SocketAddr, shared: Arc<Serving>) {
                 sniffed = timeout(patience, speaks_http2(&stream)) => sniffed,
             };
             let Ok(Ok(http2)) = sniffed else { return };
-            exchange(stream, connection, http2, &shared).await;
+            exchange(stream, connection, place, http2, &shared).await;
         }
     }
 }
@@ -283,12 +290,13 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn exchange<S>(stream: S, connection: Connection, http2: bool, shared: &Serving)
+async fn exchange<S>(stream: S, connection: Connection, place: Arc<Place>, http2: bool, shared: &Serving)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let app = shared.app.clone().map_request(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(connection);
+        request.extensions_mut().insert(place.clone());
         request.map(axum::body::Body::new)
     });
     let service = TowerToHyperService::new(app);

@@ -11,6 +11,7 @@ mod listen;
 mod pages;
 mod rpc;
 mod tls;
+mod ws;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,14 +77,14 @@ impl Gateway {
     }
 }
 
-/// Everything that is served over HTTP: JSON-RPC on `/`, `/{chain name}` and `/{chain id}`, and the pages.
+/// Everything that is served: JSON-RPC on `/`, `/{chain name}` and `/{chain id}`, posted or over a WebSocket, and the pages.
 pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -> Router {
     let shared = Shared { gateway, settings: Arc::new(settings.clone()), draining };
     let compress = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_ABOVE_BYTES));
     let guarded = Router::new()
-        .route("/", post(rpc::default_chain).get(pages::index))
-        .route("/{chain}", post(rpc::named_chain))
-        .route("/{chain}/", post(rpc::named_chain))
+        .route("/", post(rpc::default_chain).get(ws::default_chain))
+        .route("/{chain}", post(rpc::named_chain).get(ws::named_chain))
+        .route("/{chain}/", post(rpc::named_chain).get(ws::named_chain))
         .route("/status", get(pages::status))
         .route("/status/{chain}/decisions", get(pages::decisions))
         .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))

@@ -33,8 +33,7 @@ pub(super) async fn named_chain(
     request: Request,
 ) -> Response {
     if !shared.gateway.has_chain(Some(&chain)) {
-        let known = shared.gateway.chains().take(20).collect::<Vec<_>>().join(", ");
-        return refusal(StatusCode::NOT_FOUND, &format!("no such chain here; there are: {known}"));
+        return no_such_chain(&shared);
     }
     answer(shared, Some(chain.into()), request).await
 }
@@ -50,9 +49,10 @@ async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Re
         Err(response) => return response,
     };
     let bytes_in = body.len();
-    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body }).await;
+    let client = Connection::of(&head.extensions).map(|c| c.client(&head.headers, &shared.settings));
+    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body, client }).await;
     tracing::debug!(
-        client = Connection::of(&head.extensions).map(|c| c.client(&head.headers, &shared.settings).to_string()),
+        client = client.map(|client| client.to_string()),
         chain = chain.as_deref(),
         source = reply.trail.source.as_str(),
         backends = ?reply.trail.backends,
@@ -127,6 +127,12 @@ fn response(reply: Reply) -> Response {
         headers.insert(HINT, HeaderValue::from_static(hint));
     }
     response
+}
+
+/// A path that names no chain.
+pub(super) fn no_such_chain(shared: &Shared) -> Response {
+    let known = shared.gateway.chains().take(20).collect::<Vec<_>>().join(", ");
+    refusal(StatusCode::NOT_FOUND, &format!("no such chain here; there are: {known}"))
 }
 
 /// An address that is neither a chain nor a page.

@@ -196,7 +196,7 @@ fn transports() -> Vec<Transport> {
 /// Who answers a read, which has to succeed.
 async fn served_by(gateway: &Gateway) -> String {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_gasPrice"}"#;
-    let reply = gateway.answer(Packet { chain: None, body: body.into() }).await;
+    let reply = gateway.answer(Packet::new(body)).await;
     let said = String::from_utf8(reply.body.unwrap().to_vec()).unwrap();
     assert!(said.contains("\"result\":\"0x"), "{said}");
     reply.trail.backends.last().unwrap().to_string()

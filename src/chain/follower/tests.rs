@@ -160,7 +160,10 @@ fn c5_a_block_that_only_one_shows_waits_for_a_second_voice() {
     assert_eq!(follower.number(), 101);
     follower.shows(2950, 1, main_block(102));
     assert_eq!(follower.number(), 102);
-    assert_eq!(follower.standing(at_ms(2950), who(2)), Standing { has: Some(101), ..Standing::default() });
+    assert_eq!(
+        follower.standing(at_ms(2950), who(2)),
+        Standing { has: Some(101), claims: Some(101), ..Standing::default() }
+    );
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn h12_a_halt_is_told_and_so_is_its_end_and_nobody_is_quarantined() {
     for source in 0..3 {
         assert_eq!(
             follower.standing(at_ms(30_000), who(source)),
-            Standing { has: Some(101), ..Standing::default() }
+            Standing { has: Some(101), claims: Some(101), ..Standing::default() }
         );
         follower.shows(30_000, source, main_block(102));
     }

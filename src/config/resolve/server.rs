@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Resolver;
 use crate::config::address::{Listen, Network};
-use crate::config::file::ServerFile;
+use crate::config::file::{ServerFile, WebSocketFile};
 use crate::config::secret::Secret;
-use crate::config::settings::{Server, TlsFiles};
+use crate::config::settings::{Server, TlsFiles, WebSocket};
 
 /// A transaction with six blobs is 1.6 MB as hex, and clients send several calls in one body.
 const MAX_BODY: u64 = 16 << 20;
@@ -14,6 +14,16 @@ const MAX_BODY: u64 = 16 << 20;
 const MAX_BATCH: u64 = 500;
 /// Four times what a busy server sees, and a tenth of what a process may open.
 const MAX_CONNECTIONS: u64 = 4096;
+/// A wallet needs a handful, an indexer behind one address hundreds.
+const MAX_FILTERS: u64 = 1000;
+/// Applications need a handful; public endpoints allow from ten to a thousand.
+const MAX_SUBSCRIPTIONS: u64 = 128;
+/// All logs of four busy blocks.
+const MAX_QUEUE: u64 = 4 << 20;
+/// A browser opens six connections with one call each; a library pipelines a few tens.
+const MAX_IN_FLIGHT: u64 = 64;
+/// Proxies in between cut what is idle for a minute.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Clients keep idle connections for about a minute; cutting them sooner makes requests fail.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 /// 16 MiB at 4.5 Mbit/s.
@@ -82,6 +92,8 @@ impl Resolver<'_> {
                 as usize,
             max_batch: file.max_batch.unwrap_or(MAX_BATCH) as usize,
             max_connections: file.max_connections.unwrap_or(MAX_CONNECTIONS) as usize,
+            max_filters: file.max_filters.unwrap_or(MAX_FILTERS) as usize,
+            websocket: self.websocket(&file.websocket),
             header_timeout: self.duration(
                 "server.header_timeout",
                 file.header_timeout.as_ref(),
@@ -102,6 +114,22 @@ impl Resolver<'_> {
                 file.shutdown_grace.as_ref(),
                 SHUTDOWN_GRACE,
                 Duration::ZERO..=HOUR,
+            ),
+        }
+    }
+
+    fn websocket(&mut self, file: &WebSocketFile) -> WebSocket {
+        let queue =
+            self.size("server.websocket.max_queue", file.max_queue.as_ref(), MAX_QUEUE, 1 << 10..=1 << 30);
+        WebSocket {
+            max_subscriptions: file.max_subscriptions.unwrap_or(MAX_SUBSCRIPTIONS) as usize,
+            max_queue: queue as usize,
+            max_in_flight: file.max_in_flight.unwrap_or(MAX_IN_FLIGHT) as usize,
+            ping_interval: self.duration(
+                "server.websocket.ping_interval",
+                file.ping_interval.as_ref(),
+                PING_INTERVAL,
+                SHORTEST..=HOUR,
             ),
         }
     }

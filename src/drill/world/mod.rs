@@ -9,7 +9,7 @@ mod chain;
 mod fault;
 mod limits;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use answer::{Answer, Received, Reply};
@@ -134,7 +134,8 @@ pub struct World {
     phases: Vec<(Timestamp, Timestamp, Vec<Rule>)>,
     phase: usize,
     details: Vec<Detail>,
-    verdicts: Vec<Outcome>,
+    /// Of each answer to each method, judged when it is first heard: most are in no scenario.
+    verdicts: Vec<OnceLock<Outcome>>,
     transactions: Vec<TransactionState>,
     stale_blocks: u64,
 }
@@ -195,13 +196,8 @@ impl World {
                 FAST_CHAIN_STALE.as_nanos().div_ceil(block_time.as_nanos().max(1)) as u64
             },
         };
-        world.verdicts = world
-            .details
-            .iter()
-            .flat_map(|detail| world.methods.iter().map(move |method| (detail, method)))
-            .flat_map(|(detail, method)| Answer::ALL.iter().map(move |answer| (detail, method, answer)))
-            .map(|(detail, method, answer)| answer.judged(method.name, world.chain_id, detail))
-            .collect();
+        let judged_max = world.details.len() * world.methods.len() * Answer::ALL.len();
+        world.verdicts.resize_with(judged_max, OnceLock::new);
         world
     }
 
@@ -215,10 +211,13 @@ impl World {
         self.methods.iter().position(|method| method.name == name)
     }
 
-    /// The verdict on an answer: made by the classifier from real bytes, once and beforehand.
+    /// The verdict on an answer: made by the classifier from real bytes, once.
     pub fn verdict(&self, method: usize, reply: Reply) -> &Outcome {
         let row = usize::from(reply.detail) * self.methods.len() + method;
-        &self.verdicts[row * Answer::ALL.len() + reply.answer as usize]
+        self.verdicts[row * Answer::ALL.len() + reply.answer as usize].get_or_init(|| {
+            let detail = &self.details[usize::from(reply.detail)];
+            reply.answer.judged(self.methods[method].name, self.chain_id, detail)
+        })
     }
 
     /// An answer's bytes. `result` is what a healthy backend says, as JSON.
@@ -298,7 +297,7 @@ impl World {
             failed = Some(Answer::RpcMethodNotFound.into());
         }
         let drawn = backend.latency.draw(&mut draws);
-        let mut usual = drawn.mul_f64(times) + waits;
+        let mut usual = if times == 1.0 { drawn } else { drawn.mul_f64(times) } + waits;
         if lent.is_new {
             // TCP and TLS: a round trip each.
             usual += backend.round_trip * 2;
