@@ -3,6 +3,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod abreast;
 mod block;
 mod event;
 mod follower;
@@ -13,6 +14,7 @@ mod tempo;
 mod tree;
 mod weight;
 
+pub use abreast::{Shown, Turn, denies_block};
 pub use block::{Block, BlockId};
 pub use event::ChainEvent;
 pub use follower::{Follower, HashCheck, Head, Quarantine, Standing, View};

@@ -339,6 +339,16 @@ impl Method {
         self.has(flag::LOCAL)
     }
 
+    /// Gives the block with a number, or all of its receipts: `null` where it is not there.
+    pub fn gives_a_block(&self) -> bool {
+        matches!(self.name, "eth_getBlockByNumber" | "eth_getBlockReceipts")
+    }
+
+    /// Nodes differ in whether it takes a block, and clients name none.
+    pub fn may_take_no_block(&self) -> bool {
+        matches!(self.name, "eth_estimateGas" | "eth_createAccessList")
+    }
+
     /// Exists over WebSocket only.
     pub const fn ws_only(&self) -> bool {
         self.has(flag::WS)

@@ -155,7 +155,7 @@ async fn exchange(
         }
     };
     let judged = |(item, verdict): (usize, Verdict)| {
-        chain.lacked(backend, &verdict.outcome, calls[item].height);
+        chain.lacked(backend, &calls[item], &verdict.outcome);
         (item, judge(&calls[item], verdict))
     };
     Part { verdicts: items.iter().copied().zip(verdicts).map(judged).collect(), sent }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use crate::chain::{Block, BlockId, ChainEvent, HashCheck, Look};
+use crate::chain::{Block, BlockId, ChainEvent, HashCheck, Look, Shown, Turn, denies_block};
 use crate::ethereum::{read_header, read_number};
 use crate::jsonrpc::reply::Payload;
-use crate::policy::{BackendIndex, Class, Outcome, Reach};
+use crate::policy::{BackendIndex, Class, Outcome};
 
+use super::call::Call;
 use super::chain::{Chain, Decider};
 use super::identity::probe;
 
@@ -61,21 +62,16 @@ async fn attend(chain: &Chain, backend: BackendIndex, eager: bool) {
             sleep(LOOK_EVERY_UNUSED).await;
             continue;
         }
-        let look = {
+        let turn = {
             let now = chain.now();
             let mut decider = chain.decide();
             let Decider { fleet, follower, .. } = &mut *decider;
-            let is_needed = chain.listens();
-            match follower.wanted_look(now, backend) {
-                None => Ok(None),
-                Some(_) if !fleet.may_look(now, backend, is_needed) => Err(()),
-                Some(_) => Ok(follower.next_look(now, backend)),
-            }
+            follower.turn(now, fleet, backend, chain.listens())
         };
-        match look {
-            Ok(Some(look)) => ask(chain, backend, look).await,
-            Ok(None) => chain.until_wanted(chain.look_pause()).await,
-            Err(()) => sleep(DENIED_PAUSE).await,
+        match turn {
+            Turn::Ask(look) => ask(chain, backend, look).await,
+            Turn::Rest => chain.until_wanted(chain.look_pause()).await,
+            Turn::Denied => sleep(DENIED_PAUSE).await,
         }
     }
 }
@@ -90,41 +86,15 @@ async fn ask(chain: &Chain, backend: BackendIndex, look: Look) {
     let now = chain.now();
     let mut decider = chain.decide();
     let Decider { fleet, follower, .. } = &mut *decider;
-    follower.look_ended(backend, look);
-    if look == Look::Latest {
-        // Only this one says whether anybody is there: others may lack a tag or a block.
-        fleet.looked(now, backend, asked_at.elapsed(), &verdict.outcome);
-    }
     let shown = match (&verdict.outcome.class, &verdict.payload) {
         (Class::Ok, Some(Payload::Result(bytes))) => shown(bytes, look),
         _ => Shown::Nothing,
     };
-    match shown {
-        Shown::Block(block, check) => match look {
-            Look::Latest => {
-                chain.link(backend).saw_head(block.id.number);
-                follower.saw_latest(now, backend, block, check);
-            }
-            Look::Block(hash) if block.id.hash == hash => follower.saw_block(now, backend, block, check),
-            Look::Finalized | Look::Safe => follower.saw_settled(backend, look, block.id.number),
-            Look::Block(_) | Look::Pending => {}
-        },
-        Shown::Pending(number) => follower.saw_pending(backend, number),
-        Shown::Nothing => {
-            let answered = !verdict.outcome.hurts_health && verdict.outcome.class != Class::RateLimited;
-            if answered && !matches!(look, Look::Block(_)) {
-                follower.refused(now, backend, look);
-            }
-            follower.missed(now, backend, look);
-        }
+    if let (Look::Latest, Shown::Block(block, _)) = (look, &shown) {
+        chain.link(backend).saw_head(block.id.number);
     }
+    follower.looked(now, fleet, (backend, look), asked_at.elapsed(), &verdict.outcome, shown);
     chain.took_note(decider);
-}
-
-enum Shown {
-    Block(Arc<Block>, HashCheck),
-    Pending(u64),
-    Nothing,
 }
 
 fn shown(bytes: &[u8], look: Look) -> Shown {
@@ -169,17 +139,7 @@ impl Chain {
         let now = self.now();
         let Decider { fleet, follower, .. } = &mut *decider;
         let served = follower.head().map_or(0, |head| head.number);
-        for at in 0..fleet.len() {
-            let Some(index) = fleet.index(at) else { continue };
-            let standing = follower.standing(now, index);
-            let reach = Reach {
-                has: standing.has,
-                claims: standing.claims,
-                is_astray: standing.quarantine.is_some(),
-                pending_is_stale: standing.pending_is_stale,
-            };
-            fleet.set_reach(now, index, reach, served);
-        }
+        follower.report(now, fleet);
         let events = follower.take_events();
         let news = fleet.notes().written();
         // Told under the lock, so that listeners hear them in order.
@@ -259,11 +219,9 @@ impl Chain {
         }
     }
 
-    /// A look that failed elsewhere says the same here: the outcome of a client's call about a block that its
-    /// backend should have.
-    pub(super) fn lacked(&self, backend: BackendIndex, outcome: &Outcome, height: Option<u64>) {
-        let Some(height) = height else { return };
-        if matches!(outcome.class, Class::BlockNotFound | Class::AheadOfHead) {
+    /// What a client's call came to may say that a backend lacks a block which it should have.
+    pub(super) fn lacked(&self, backend: BackendIndex, call: &Call<'_>, outcome: &Outcome) {
+        if let Some(height) = call.height.filter(|_| denies_block(call.method, outcome)) {
             self.decide().follower.lacks(self.now(), backend, height);
         }
     }

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use tokio::time::timeout_at;
 
 use crate::chain::Follower;
-use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, Semantics, block_refs, pin_blocks};
-use crate::policy::{Depth, Rests, Timestamp};
+use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, MethodKind, block_refs, pin_blocks};
+use crate::policy::{Depth, Named, Rests, Timestamp};
 
 use super::call::Call;
 use super::chain::Chain;
@@ -44,10 +44,13 @@ impl Sight {
     }
 
     fn through(follower: &Follower, now: Timestamp) -> Self {
-        // Who has the head may be gone: then it is what the others have.
-        let latest = follower.claimed(now).filter(|_| follower.is_current(now));
         let promised = follower.head().map(|head| head.number);
-        Self { latest, promised, safe: follower.safe(), finalized: follower.finalized() }
+        Self {
+            latest: follower.latest(now),
+            promised,
+            safe: follower.safe(),
+            finalized: follower.finalized(),
+        }
     }
 
     /// What is left to be seen where nobody who has the head can be reached any more.
@@ -88,7 +91,7 @@ pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> (Res
     if let Rests::OnHeight(height) = rests {
         call.height = Some(height);
         // A block that is served is there: whoever does not know it lags.
-        call.known_to_exist |= matches!(call.method.name, "eth_getBlockByNumber" | "eth_getBlockReceipts")
+        call.known_to_exist |= call.method.gives_a_block()
             && matches!(needs, BlockNeeds::At(BlockRef::Number(_) | BlockRef::Tag(_)));
     }
     let oldest = needs.refs().filter_map(|block| oldest_height(block, sight)).min();
@@ -105,10 +108,9 @@ fn oldest_height(block: BlockRef, sight: &Sight) -> Option<u64> {
     }
 }
 
-/// Nodes differ in whether these take a block at all: where none is written, none is added.
+/// Where none is written and nodes may take none, none is added.
 fn pins(call: &Call<'_>) -> bool {
-    let takes_none = matches!(call.method.name, "eth_estimateGas" | "eth_createAccessList");
-    !takes_none || call.params.as_deref().is_some_and(has_second)
+    !call.method.may_take_no_block() || call.params.as_deref().is_some_and(has_second)
 }
 
 fn has_second(params: &RawValue) -> bool {
@@ -121,19 +123,10 @@ fn rests_on(chain: &Chain, call: &Call<'_>, needs: &BlockNeeds, sight: &Sight) -
         BlockRef::Tag(tag) => sight.number(tag),
         BlockRef::Hash { hash, .. } => chain.decide().follower.height_of(hash),
     };
-    let Some(latest) = sight.latest else {
-        return if call.method.blocks.is_empty() { Rests::OnNothing } else { Rests::OnTheChain };
+    let named = match needs {
+        BlockNeeds::None => Named::Nothing,
+        _ if needs.mentions(BlockTag::Pending) => Named::Pending,
+        _ => Named::UpTo(needs.refs().filter_map(height_of).max()),
     };
-    let rests_on_no_block = matches!(call.method.semantics, Semantics::Constant | Semantics::Submit)
-        || call.method.node_local()
-        || !call.method.is_listed();
-    match needs {
-        BlockNeeds::None if rests_on_no_block => Rests::OnNothing,
-        _ if needs.mentions(BlockTag::Pending) => Rests::OnPending,
-        // What names no block, names it by a hash that is not known here, or lies beyond the head, is best known to whoever
-        // has the head: its `null` means that there is none.
-        _ => Rests::OnHeight(
-            needs.refs().filter_map(height_of).max().map_or(latest, |height| height.min(latest)),
-        ),
-    }
+    Rests::of(call.method, named, sight.latest)
 }

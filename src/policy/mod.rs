@@ -47,7 +47,7 @@ pub use notes::{Change, Note, Notes};
 pub use outcome::{Class, Failure, Outcome, Told};
 pub use pace::{Month, Pace, RememberedUse};
 pub use probes::{PROBE_BUDGET, Question};
-pub use reach::{Reach, Rests};
+pub use reach::{Named, Reach, Rests};
 pub use retention::{Depth, Kept};
 pub use retirement::{RememberedRetirement, Retired, Retirement};
 pub use set::{BACKENDS_MAX, BackendIndex, BackendSet};

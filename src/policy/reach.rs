@@ -1,6 +1,7 @@
 //! What of the chain a backend has, and what of it a request rests on.
 
 use super::Timestamp;
+use crate::ethereum::{Method, Semantics};
 
 /// What of the chain a request rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +17,36 @@ pub enum Rests {
     OnPending,
 }
 
+/// What a request says of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Nothing.
+    Nothing,
+    /// The block that is being made.
+    Pending,
+    /// Blocks up to this height; `None` where that is not known.
+    UpTo(Option<u64>),
+}
+
 impl Rests {
+    /// What a call of this method rests on, while `latest` is served.
+    pub fn of(method: &Method, named: Named, latest: Option<u64>) -> Self {
+        let Some(latest) = latest else {
+            return if method.blocks.is_empty() { Self::OnNothing } else { Self::OnTheChain };
+        };
+        let needs_no_block = matches!(method.semantics, Semantics::Constant | Semantics::Submit)
+            || method.node_local()
+            || !method.is_listed();
+        match named {
+            Named::Nothing if needs_no_block => Self::OnNothing,
+            Named::Pending => Self::OnPending,
+            // What names no block, names it by a hash that is not known here, or lies beyond the head, is best known to
+            // whoever has the head: its `null` means that there is none.
+            Named::Nothing | Named::UpTo(None) => Self::OnHeight(latest),
+            Named::UpTo(Some(height)) => Self::OnHeight(height.min(latest)),
+        }
+    }
+
     /// What two requests rest on that travel together; `None` where nobody could be told apart for both.
     #[must_use]
     pub fn and(self, other: Self) -> Option<Self> {
