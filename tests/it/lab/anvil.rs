@@ -10,7 +10,11 @@
 //! let ticker = lab.spawn_ticker(Duration::from_millis(250));   // gossip the pools, mine everywhere
 //! lab.stand(2, Standing::Behind(3)).await;                     // node 2 lags three blocks from now on
 //! lab.fork(1, 2).await; ...; lab.heal(1).await;                // node 1 leaves and comes back by a reorg
+//! lab.reorg(3).await;                                          // everybody drops three blocks for four others
+//! lab.history().await;                                         // which block was there from when to when
 //! ```
+mod branches;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,6 +66,22 @@ pub type Gate = Arc<RwLock<()>>;
 struct Chain {
     log: Vec<Block>,
     nodes: Vec<Node>,
+    /// Every block that was ever canonical, dropped ones included.
+    history: Vec<Mined>,
+    /// Seconds by which block times run ahead since a reorg: the same block at another time is another block.
+    drift_s: u64,
+}
+
+/// A canonical block and its time on this machine's clock.
+#[derive(Clone, Debug)]
+pub struct Mined {
+    pub head: Head,
+    /// From when on somebody may have had it.
+    pub mined_at: Instant,
+    /// From when on everybody who was to have it had it.
+    pub settled_at: Option<Instant>,
+    /// When a reorg that dropped it began.
+    pub dropped_at: Option<Instant>,
 }
 
 struct Node {
@@ -82,6 +102,8 @@ pub enum Standing {
     Frozen,
     /// Left the canonical chain; see [`Lab::fork`] and [`Lab::heal`].
     Forked,
+    /// The same, and it adds a block of its own whenever the canonical chain grows; see [`Lab::rival`].
+    Rival,
     /// Its process is gone; see [`Lab::kill`] and [`Lab::restart`].
     Dead,
 }
@@ -132,7 +154,7 @@ impl Lab {
         }
         let rpcs = addresses.iter().map(Rpc::new).collect();
         let gates = addresses.iter().map(|_| Gate::default()).collect();
-        let chain = Mutex::new(Chain { log: Vec::new(), nodes });
+        let chain = Mutex::new(Chain { log: Vec::new(), nodes, history: Vec::new(), drift_s: 0 });
         Lab(Arc::new(Inner { genesis_s, addresses, rpcs, gates, chain }))
     }
 
@@ -167,6 +189,11 @@ impl Lab {
             }
         }
         heads
+    }
+
+    /// Every block that was ever canonical, in the order in which they were mined.
+    pub async fn history(&self) -> Vec<Mined> {
+        self.0.chain.lock().await.history.clone()
     }
 
     /// Height of the canonical chain.
@@ -222,36 +249,9 @@ impl Lab {
     pub async fn stand(&self, i: usize, standing: Standing) {
         let mut chain = self.0.chain.lock().await;
         let was = chain.nodes[i].standing;
-        assert!(
-            was != Standing::Dead && was != Standing::Forked,
-            "node {i} is {was:?}: restart or heal it first"
-        );
-        assert!(standing != Standing::Dead && standing != Standing::Forked, "use kill or fork");
+        assert!(was != Standing::Dead && !was.has_left(), "node {i} is {was:?}: restart or heal it first");
+        assert!(standing != Standing::Dead && !standing.has_left(), "use kill, fork or rival");
         chain.nodes[i].standing = standing;
-        self.follow(&mut chain, i).await;
-    }
-
-    /// Node `i` leaves the chain by `depth` blocks that nobody else has, and hears of no other until healed.
-    pub async fn fork(&self, i: usize, depth: usize) {
-        let mut chain = self.0.chain.lock().await;
-        chain.nodes[i].standing = Standing::Forked;
-        for _ in 0..depth {
-            let latest = self.must(i, "eth_getBlockByNumber", json!(["latest", false])).await;
-            let timestamp = number(&latest["timestamp"]) + 1 + FORK_DELAY_S;
-            self.must(i, "evm_setNextBlockTimestamp", json!([timestamp])).await;
-            self.must(i, "evm_mine", json!([])).await;
-        }
-    }
-
-    /// Node `i` returns: back to the common ancestor, then over to the canonical chain, as in a reorg.
-    pub async fn heal(&self, i: usize) {
-        let mut chain = self.0.chain.lock().await;
-        assert_eq!(chain.nodes[i].standing, Standing::Forked, "node {i} has not left the chain");
-        let surplus = self.head(i).await.number as usize - chain.nodes[i].applied;
-        if surplus > 0 {
-            self.must(i, "anvil_rollback", json!([surplus])).await;
-        }
-        chain.nodes[i].standing = Standing::InStep;
         self.follow(&mut chain, i).await;
     }
 
@@ -290,7 +290,8 @@ impl Lab {
                 self.offer(i, &transaction.raw).await;
             }
         }
-        let timestamp = self.0.genesis_s + height as u64 + 1;
+        let mined_at = Instant::now();
+        let timestamp = self.0.genesis_s + chain.drift_s + height as u64 + 1;
         self.must(leader, "evm_setNextBlockTimestamp", json!([timestamp])).await;
         self.must(leader, "evm_mine", json!([])).await;
         let block = self.must(leader, "eth_getBlockByNumber", json!(["latest", false])).await;
@@ -303,10 +304,18 @@ impl Lab {
             transactions.push((hash, raw));
         }
         let base_fee = block["baseFeePerGas"].clone();
+        let head = Head { number: number(&block["number"]), hash: text(&block["hash"]) };
+        chain.history.push(Mined { head, mined_at, settled_at: None, dropped_at: None });
         chain.log.push(Block { timestamp, base_fee, hash: text(&block["hash"]), transactions });
         chain.nodes[leader].applied += 1;
         for i in only.iter().copied().filter(|i| *i != leader) {
+            if chain.nodes[i].standing == Standing::Rival {
+                self.mine_apart(i).await;
+            }
             self.follow(chain, i).await;
+        }
+        if let Some(mined) = chain.history.last_mut() {
+            mined.settled_at = Some(Instant::now());
         }
     }
 
@@ -316,10 +325,11 @@ impl Lab {
         let upto = match chain.nodes[i].standing {
             Standing::InStep => height,
             Standing::Behind(blocks) => height.saturating_sub(blocks),
-            Standing::Frozen | Standing::Forked | Standing::Dead => return,
+            Standing::Frozen | Standing::Forked | Standing::Rival | Standing::Dead => return,
         };
         while chain.nodes[i].applied < upto {
             let block = chain.log[chain.nodes[i].applied].clone();
+            let _closed = self.0.gates[i].write().await;
             self.replay(i, &block).await;
             chain.nodes[i].applied += 1;
         }
@@ -327,9 +337,9 @@ impl Lab {
 
     /// Mines `block` on node `i` too. A pool that holds more, or several senders in another order, would make
     /// another block: then everything waits outside for these few milliseconds and is put back. What a client
-    /// sends past the gate just then is lost if it builds on something that waits outside.
+    /// sends past the gate just then is lost if it builds on something that waits outside. The node's gate is
+    /// closed by the caller.
     async fn replay(&self, i: usize, block: &Block) {
-        let _closed = self.0.gates[i].write().await;
         let belongs = |t: &Pending| block.transactions.iter().any(|(hash, _)| *hash == t.hash);
         for _ in 0..REPLAY_ATTEMPTS {
             let pool = self.pool(i).await;
@@ -402,6 +412,14 @@ impl Lab {
 
     async fn must(&self, i: usize, method: &str, params: Value) -> Value {
         self.rpc(i, method, params).await.unwrap_or_else(|e| panic!("node {i}: {e}"))
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn has_left(self) -> bool {
+        matches!(self, Standing::Forked | Standing::Rival)
     }
 }
 

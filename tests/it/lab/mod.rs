@@ -6,11 +6,13 @@
 //!                                         └──> front 2 ──> anvil 2 ┘
 //! ```
 //!
+//! [`bell::Bell`] rings once a block on that chain, so that every answer tells which block it is from.
 //! [`world::World`] is all of it at once. Alone, [`anvil::Lab`] keeps the chain, [`front::Front`] breaks things
 //! (or plays a backend without a node), [`proxy::Proxy`] runs the binary, [`wallet::Wallet`] lives a day and
 //! [`rpc`] is a bare client. Everything stays on loopback and ends with the test, even when the test is killed.
 #![allow(dead_code)] // every test file uses its own share of the laboratory
 pub mod anvil;
+pub mod bell;
 pub mod clients;
 pub mod front;
 pub mod leash;

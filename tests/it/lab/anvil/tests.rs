@@ -85,3 +85,43 @@ async fn a_killed_node_refuses_and_a_restarted_one_replays_the_chain() {
     all_agree(&lab, 6).await;
     assert_eq!(receipt(&lab, 0, &hash).await["status"], "0x1");
 }
+
+#[tokio::test]
+async fn a_rival_grows_as_the_chain_does_and_its_blocks_are_others() {
+    let lab = Lab::start(4).await;
+    lab.mine(2).await;
+    lab.rival(2, 1).await;
+    lab.rival(3, 1).await;
+    lab.mine(3).await;
+    let heads = lab.heads().await;
+    assert_eq!(heads[0], heads[1]);
+    assert_eq!(heads[2], heads[3], "who leaves from the same block in the same way is on one branch");
+    assert_eq!((heads[0].number, heads[2].number), (5, 6));
+    lab.heal(2).await;
+    lab.heal(3).await;
+    lab.mine(1).await;
+    all_agree(&lab, 6).await;
+}
+
+#[tokio::test]
+async fn a_reorg_drops_blocks_for_one_more_everywhere_and_mines_their_transactions_again() {
+    let lab = Lab::start(3).await;
+    lab.mine(2).await;
+    let hash = send(&lab, 1, 5, 0).await;
+    lab.tick().await;
+    lab.mine(2).await;
+    let before: Vec<_> = lab.history().await;
+    lab.reorg(3).await;
+    all_agree(&lab, 6).await;
+    let history = lab.history().await;
+    assert_eq!(history.len(), before.len() + 4);
+    for mined in &history {
+        let kept =
+            lab.rpc(0, "eth_getBlockByHash", serde_json::json!([mined.head.hash, false])).await.unwrap();
+        assert_eq!(kept.is_null(), mined.dropped_at.is_some(), "{mined:?}");
+        assert!(mined.settled_at.is_some_and(|at| at >= mined.mined_at));
+    }
+    assert_eq!(receipt(&lab, 2, &hash).await["blockNumber"], "0x3");
+    lab.mine(2).await;
+    all_agree(&lab, 8).await;
+}
