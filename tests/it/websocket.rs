@@ -134,7 +134,8 @@ async fn p5_the_guards_of_http_stand_before_websockets_too() {
         format!("auth = {{ tokens = [\"{token}\"] }}\nallowed_origins = [\"https://app.example\"]");
     let site = Site::with(&settings).await;
     let bearer = format!("Bearer {token}");
-    let cases: [(&[(&'static str, &str)], Option<u16>); 5] = [
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+    let cases: [(Headers, Option<u16>); 5] = [
         (&[("authorization", &bearer)], None),
         (&[("authorization", &bearer), ("origin", "https://app.example")], None),
         (&[("authorization", &bearer), ("origin", "https://evil.example")], Some(403)),
