@@ -97,13 +97,13 @@ impl LogFilter {
 
     /// Whether a log of this block fits.
     pub fn matches(&self, block_number: u64, address: &Address, topics: &[B256]) -> bool {
-        let position = |(at, any): (usize, &Box<[B256]>)| {
+        let position = |(at, any): (usize, &[B256])| {
             // A position that takes anything still asks that there is one.
             topics.get(at).is_some_and(|topic| any.is_empty() || any.binary_search(topic).is_ok())
         };
         self.reaches(block_number)
             && (self.addresses.is_empty() || self.addresses.binary_search(address).is_ok())
-            && self.topics.iter().enumerate().all(position)
+            && self.topics.iter().map(AsRef::as_ref).enumerate().all(position)
     }
 
     /// Whether the block lies within the filter's range.

@@ -4,7 +4,7 @@
 //! which bytes reach a backend. Clients are bare sockets where a library would hide what is to be seen.
 mod answers;
 mod browsers;
-mod envelopes;
+pub mod envelopes;
 mod limits;
 mod methods;
 mod routes;

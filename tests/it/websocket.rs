@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::lab::front::{Answer, Fault, Front};
+use crate::protocol::envelopes::{TRANSFER, TRANSFER_HASH};
 use crate::protocol::site::{self, Client, PATIENCE, Site, call, gas_price, text};
 use crate::simulate::Simulated;
 
@@ -134,7 +135,8 @@ async fn p5_the_guards_of_http_stand_before_websockets_too() {
         format!("auth = {{ tokens = [\"{token}\"] }}\nallowed_origins = [\"https://app.example\"]");
     let site = Site::with(&settings).await;
     let bearer = format!("Bearer {token}");
-    let cases: [(&[(&'static str, &str)], Option<u16>); 5] = [
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+    let cases: [(Headers, Option<u16>); 5] = [
         (&[("authorization", &bearer)], None),
         (&[("authorization", &bearer), ("origin", "https://app.example")], None),
         (&[("authorization", &bearer), ("origin", "https://evil.example")], Some(403)),
@@ -167,6 +169,30 @@ async fn a_message_that_is_too_large_closes_the_connection_and_says_why() {
     socket.send(&" ".repeat(3000)).await;
     let (code, reason) = socket.closed().await;
     assert!(code == 1009 && reason.contains("server.max_body"), "{code} {reason}");
+}
+
+/// T5: and who listens for pending transactions hears of it once.
+#[tokio::test]
+async fn t5_the_same_transaction_over_http_and_websocket_is_one_hash_and_no_error() {
+    let taken = AtomicU64::new(0);
+    let site = Site::answering(move |call| {
+        (call.method == "eth_sendRawTransaction").then(|| match taken.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::Result(format!("\"{TRANSFER_HASH}\"")),
+            _ => Answer::ErrorText(r#"{"code":-32000,"message":"already known"}"#.to_owned()),
+        })
+    })
+    .await;
+    let mut listener = Socket::open(site.proxy.address(), "/").await;
+    let id = listener.subscribe(json!(["newPendingTransactions"])).await;
+    let mut socket = Socket::open(site.proxy.address(), "/").await;
+    let method = "eth_sendRawTransaction";
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [TRANSFER] }).to_string();
+    let (over_http, over_websocket) = tokio::join!(site.said(&body), socket.said(&body));
+    let expected = format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{TRANSFER_HASH}"}}"#);
+    assert_eq!([&over_http, &over_websocket, &socket.said(&body).await], [&expected; 3]);
+    assert_eq!(listener.next_json().await["params"], json!({ "subscription": id, "result": TRANSFER_HASH }));
+    let more = timeout(Duration::from_millis(300), listener.next()).await;
+    assert!(more.is_err(), "told twice: {more:?}");
 }
 
 #[tokio::test]

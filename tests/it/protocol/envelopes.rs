@@ -5,8 +5,8 @@ use super::site::{self, Site, call, json, text};
 use crate::lab::front::{Answer, Fault, Front};
 
 /// A transfer on mainnet, signed: the example of EIP-155.
-const TRANSFER: &str = "0xf86c098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a76400008025a028ef61340bd939bc2195fe537567866003e1a15d3c71ff63e1590620aa636276a067cbe9d8997f761aecb703304b3800ccf555c9f3dc64214b297fb1966a3b6d83";
-const TRANSFER_HASH: &str = "0x33469b22e9f636356c4160a87eb19df52b7412e8eac32a4a55ffe88ea8350788";
+pub const TRANSFER: &str = "0xf86c098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a76400008025a028ef61340bd939bc2195fe537567866003e1a15d3c71ff63e1590620aa636276a067cbe9d8997f761aecb703304b3800ccf555c9f3dc64214b297fb1966a3b6d83";
+pub const TRANSFER_HASH: &str = "0x33469b22e9f636356c4160a87eb19df52b7412e8eac32a4a55ffe88ea8350788";
 
 /// P1: whatever may be an id comes back as it was written, from a backend as from the proxy itself.
 #[tokio::test]
