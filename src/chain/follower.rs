@@ -8,7 +8,7 @@ use alloy_primitives::B256;
 
 use super::block::{Block, BlockId};
 use super::event::ChainEvent;
-use super::fork::{Branch, Fork, Side, prevails};
+use super::fork::{Branch, Contender, Fork, SHORTER_HOLD_BLOCKS, Side, prevails};
 use super::look::{Look, Rhythm, Schedule};
 use super::source::Source;
 use super::tempo::{self, Tempo};
@@ -123,6 +123,8 @@ pub struct Follower {
     fork: Option<Fork>,
     /// The block that enough carry and that waits for most to have it, since when.
     ripening: Option<(B256, Timestamp)>,
+    /// A branch with more voices than the served one, which is longer.
+    contender: Option<Contender>,
     /// Since when nobody shows the served tip any more.
     unsupported_since: Option<Timestamp>,
     adrift_since: Option<Timestamp>,
@@ -160,6 +162,7 @@ impl Follower {
             pin: None,
             fork: None,
             ripening: None,
+            contender: None,
             unsupported_since: None,
             adrift_since: None,
             is_catching_up: false,
@@ -221,6 +224,8 @@ impl Follower {
             None if self.is_plausible(now, tip.number) => {
                 self.sources[source.get()].came_after(Duration::ZERO);
                 self.newest = Some((tip.number, now));
+                // Who was asked too early for it is asked anew, and not as late as the last of many vain looks.
+                self.schedules.iter_mut().for_each(Schedule::moved);
             }
             None => {}
         }
@@ -606,9 +611,7 @@ impl Follower {
         }
         let Some(tip) = self.tree.tip().cloned() else { return };
         if before.is_none_or(|before| before.number < tip.id.number) {
-            let behind = tip.id.number.saturating_sub(tempo::BLOCKS_MAX);
-            let oldest = self.tree.at(behind).or(self.tree.oldest()).cloned().unwrap_or_else(|| tip.clone());
-            self.tempo.grew(now, &oldest, &tip);
+            self.tempo.grew(now, self.tree.served().rev().map(|block| &**block));
             if self.is_halted {
                 self.is_halted = false;
                 self.tell(ChainEvent::Resumed);
@@ -675,7 +678,12 @@ impl Follower {
                 continue;
             }
             let (theirs, ours) = self.sides(voices, at, first);
-            if !prevails(&theirs, &ours, self.pin_side(at, first)) {
+            let pinned = self.pin_side(at, first);
+            if !prevails(&theirs, &ours, pinned) {
+                self.contender = self.contender.filter(|contender| contender.first != first);
+                continue;
+            }
+            if pinned.is_none() && !self.has_held_out(now, first, &theirs, &ours) {
                 continue;
             }
             // As far as enough carry it.
@@ -689,6 +697,7 @@ impl Follower {
             if added.is_empty() {
                 continue;
             }
+            self.contender = None;
             let dropped = self.tree.cut(at);
             for block in &added {
                 self.tree.extend(block.clone());
@@ -702,6 +711,20 @@ impl Follower {
             return true;
         }
         false
+    }
+
+    /// Whether a branch that prevails does so for good: one that is no longer than the served one must keep up for a while,
+    /// or it is one that falls behind, whoever follows it yet.
+    fn has_held_out(&mut self, now: Timestamp, first: B256, theirs: &Side, ours: &Side) -> bool {
+        if theirs.height > ours.height {
+            return true;
+        }
+        let behind = ours.height - theirs.height;
+        let fresh = Contender { first, since: now, behind };
+        let contender = self.contender.filter(|known| known.first == first).unwrap_or(fresh);
+        self.contender = Some(contender);
+        behind <= contender.behind
+            && now.since(contender.since) >= self.tempo.block_time() * SHORTER_HOLD_BLOCKS
     }
 
     /// The two sides of a disagreement about the block after height `at`.
@@ -818,7 +841,17 @@ impl Follower {
             }
         };
         let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
-        let most = side.voices.len() * 2 > everyone.len();
+        // Who stands still, or is on another branch, is not waited for.
+        let astray = voices.iter().filter(|(_, _, joint)| match joint {
+            Joint::Joined { at, first: Some(_) } => *at < tip.number,
+            Joint::Joined { first: None, .. } => false,
+            Joint::Adrift { .. } => true,
+        });
+        let waited_for = astray.fold(present, |mut set, (voice, ..)| {
+            set.remove(BackendIndex::at(*voice));
+            set
+        });
+        let most = side.voices.len() * 2 > waited_for.len();
         if !most && now.since(since) < hold && side.height <= block.id.number {
             return false;
         }

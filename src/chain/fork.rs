@@ -12,6 +12,21 @@ const SHORTER_BY: u64 = 3;
 /// Against that, a taller branch needs so many independent voices: one alone could make anything up.
 const VOICES: u32 = 2;
 
+/// A branch with more voices that is no longer than the served one takes over when it has not fallen further behind
+/// after so many block times.
+pub(super) const SHORTER_HOLD_BLOCKS: u32 = 3;
+
+/// A branch that would take over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contender {
+    /// Its first block.
+    pub(super) first: B256,
+    /// Since when it has more voices.
+    pub(super) since: Timestamp,
+    /// By how many blocks it was shorter then.
+    pub(super) behind: u64,
+}
+
 /// One side of a disagreement.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Side {

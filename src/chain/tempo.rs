@@ -45,21 +45,42 @@ impl Tempo {
         self.newest_at
     }
 
-    /// The chain grew to `newest`; `oldest` is some block before it, as far back as is known. What they say of their times
-    /// bridges any gap in what was seen.
-    pub(super) fn grew(&mut self, now: Timestamp, oldest: &Block, newest: &Block) {
+    /// The chain grew. `recent` are its newest blocks, the newest first. What they say of their times bridges any gap in
+    /// what was seen; a pause in which the chain stood still says nothing of how quickly it goes.
+    pub(super) fn grew<'a>(&mut self, now: Timestamp, recent: impl Iterator<Item = &'a Block>) {
         self.newest_at = Some(now);
-        let blocks = newest.id.number.saturating_sub(oldest.id.number);
-        let span_s = newest.timestamp_s.saturating_sub(oldest.timestamp_s);
+        let still = self.halt().as_secs();
+        let (mut blocks, mut span_s) = (0, 0);
+        let (mut all_blocks, mut whole_span_s) = (0, 0);
+        let mut later: Option<&Block> = None;
+        for block in recent.take(BLOCKS_MAX as usize + 1) {
+            if let Some(later) = later {
+                let each = later.id.number.saturating_sub(block.id.number);
+                let pause_s = later.timestamp_s.saturating_sub(block.timestamp_s);
+                (all_blocks, whole_span_s) = (all_blocks + each, whole_span_s + pause_s);
+                if pause_s <= still {
+                    (blocks, span_s) = (blocks + each, span_s + pause_s);
+                }
+            }
+            later = Some(block);
+        }
+        // Where most pauses are that long, what was expected was wrong.
+        if blocks * 2 < all_blocks {
+            (blocks, span_s) = (all_blocks, whole_span_s);
+        }
         if blocks >= BLOCKS_MIN && span_s > 0 {
             let each = Duration::from_secs_f64(span_s as f64 / blocks as f64);
             self.block_time = each.clamp(RANGE.0, self.max);
         }
     }
 
+    /// A pause that is longer than this is no chance.
+    fn halt(self) -> Duration {
+        (self.block_time * HALT_PAUSES).max(HALT_MIN)
+    }
+
     /// Whether there has been no block for so long that the chain must stand still.
     pub(super) fn is_halted(self, now: Timestamp) -> bool {
-        let pause = (self.block_time * HALT_PAUSES).max(HALT_MIN);
-        self.newest_at.is_some_and(|at| now.since(at) > pause)
+        self.newest_at.is_some_and(|at| now.since(at) > self.halt())
     }
 }

@@ -9,12 +9,21 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::scenario::{BackendSpec, Scenario};
 use super::steering::{Call, Steering, Step, Told};
+use super::world::BlockAsked;
+use crate::chain::{Follower, Look, Shown, Turn, denies_block};
 use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodClass};
 use crate::policy::{
-    self, Attempted, BackendIndex, Class, DomainLabels, Event, Fleet, Flight, Identity, Outcome, Plan,
-    Question, Standing, Tier, Timestamp,
+    self, Attempted, BackendIndex, Class, Depth, DomainLabels, Event, Fleet, Flight, Identity, Named,
+    Outcome, Plan, Question, Rests, Standing, Tier, Timestamp,
 };
+
+/// The follower is told this often that time passes. In production more often: here it costs as much as attempts do.
+const TICK_EVERY: Duration = Duration::from_millis(75);
+/// A look that may not be made is tried again after this: `gateway::follow`.
+const DENIED_PAUSE: Duration = Duration::from_millis(250);
+/// Old blocks lie so far behind the head.
+const OLD_BLOCKS: u64 = 256;
 
 /// How many of the failure-domain labels the policy is told. The world has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +63,22 @@ impl LabelMode {
 #[derive(Debug)]
 pub struct Outrigger {
     fleet: Fleet,
+    follower: Follower,
     rng: Xoshiro256PlusPlus,
     routing: Routing,
+    /// When the follower was last told that time passes.
+    ticked_at: Timestamp,
+    /// Until when each backend is not looked at, since it may not be asked.
+    denied_until: Vec<Timestamp>,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Course {
+    flight: Flight,
+    method: &'static Method,
+    /// The block that whoever answers must have.
+    height: Option<u64>,
 }
 
 impl Outrigger {
@@ -73,7 +96,18 @@ impl Outrigger {
         for index in everyone {
             fleet.set_identity(index, Identity::Confirmed);
         }
-        Self { fleet, rng: Xoshiro256PlusPlus::seed_from_u64(seed), routing: routing.clone() }
+        let labels: Vec<&DomainLabels> = fleet.iter().map(|(_, backend)| &backend.spec().labels).collect();
+        let block_time = scenario.chain.simulated_block_time;
+        let follower = Follower::new(block_time, true, &labels);
+        fleet.set_block_pace(Some(block_time));
+        Self {
+            denied_until: vec![Timestamp::ZERO; fleet.len()],
+            fleet,
+            follower,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            routing: routing.clone(),
+            ticked_at: Timestamp::ZERO,
+        }
     }
 
     /// With what holds where a configuration says nothing.
@@ -86,32 +120,124 @@ impl Outrigger {
         &self.fleet
     }
 
+    /// What the follower sees and decides.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// As `gateway::carry` and `gateway::resolve` make it.
     fn plan(&self, call: &Call) -> Plan {
-        Plan { key: call.key, ..Plan::of(call.method, &self.routing, call.deadline) }
+        let mut plan = Plan { key: call.key, ..Plan::of(call.method, &self.routing, call.deadline) };
+        let named = match call.block {
+            BlockAsked::None => Named::Nothing,
+            BlockAsked::Pending => Named::Pending,
+            BlockAsked::Old => Named::UpTo(call.latest.map(|latest| latest.saturating_sub(OLD_BLOCKS))),
+            BlockAsked::Latest | BlockAsked::Finalized => Named::UpTo(call.height),
+        };
+        plan.need.rests = Rests::of(call.method, named, call.latest);
+        if call.block == BlockAsked::Old {
+            plan.need.depth = Depth::of(call.method.archive, OLD_BLOCKS);
+        }
+        plan
+    }
+
+    fn report(&mut self, now: Timestamp) {
+        self.follower.report(now, &mut self.fleet);
+        // Nobody lives by them here.
+        self.follower.take_events();
+    }
+
+    /// Time passes for the follower too, as in `gateway::follow`.
+    fn tick(&mut self, now: Timestamp) {
+        if now.since(self.ticked_at) >= TICK_EVERY {
+            self.ticked_at = now;
+            self.follower.tick(now);
+            self.fleet.set_block_pace(Some(self.follower.block_time()));
+            self.report(now);
+        }
     }
 }
 
 impl Steering for Outrigger {
-    type Course = Flight;
+    type Course = Course;
 
     fn time_for(&self, method: &'static Method) -> Duration {
         self.routing.deadline_for(method)
     }
 
-    fn begin(&mut self, call: &Call) -> Flight {
-        Flight::new(self.plan(call))
+    fn begin(&mut self, call: &Call) -> Course {
+        let plan = self.plan(call);
+        let height = match plan.need.rests {
+            Rests::OnHeight(height) => Some(height),
+            _ => None,
+        };
+        Course { flight: Flight::new(plan), method: call.method, height }
     }
 
-    fn on(&mut self, now: Timestamp, flight: &mut Flight, told: Told<'_>) -> Step {
+    fn sees(&mut self, now: Timestamp, block: BlockAsked) -> Option<u64> {
+        let (settled, pending) = (block == BlockAsked::Finalized, block == BlockAsked::Pending);
+        self.follower.used(now, settled, pending);
+        self.follower.latest(now)
+    }
+
+    fn height_of(&self, method: &'static Method, block: BlockAsked, latest: u64) -> Option<u64> {
+        match block {
+            _ if method.name == "eth_blockNumber" => Some(latest),
+            _ if method.blocks.is_empty() || method.may_take_no_block() => None,
+            BlockAsked::Latest => Some(latest),
+            BlockAsked::Finalized => self.follower.finalized(),
+            BlockAsked::None | BlockAsked::Pending | BlockAsked::Old => None,
+        }
+    }
+
+    fn reachable(&self, now: Timestamp) -> Option<u64> {
+        self.follower.reachable(now)
+    }
+
+    fn next_look(&mut self, now: Timestamp, backend: usize) -> Option<Look> {
+        self.tick(now);
+        if now < self.denied_until[backend] {
+            return None;
+        }
+        let index = self.fleet.index(backend).filter(|index| !self.fleet.backend(*index).spec().private)?;
+        match self.follower.turn(now, &mut self.fleet, index, false) {
+            Turn::Ask(look) => Some(look),
+            Turn::Rest => None,
+            Turn::Denied => {
+                self.denied_until[backend] = now + DENIED_PAUSE;
+                None
+            }
+        }
+    }
+
+    fn looked(
+        &mut self,
+        now: Timestamp,
+        (backend, look): (usize, Look),
+        took: Duration,
+        outcome: &Outcome,
+        shown: Shown,
+    ) {
+        let Some(backend) = self.fleet.index(backend) else { return };
+        self.follower.looked(now, &mut self.fleet, (backend, look), took, outcome, shown);
+        self.report(now);
+    }
+
+    fn on(&mut self, now: Timestamp, course: &mut Course, told: Told<'_>) -> Step {
         let event = match told {
             Told::Start => Event::Start,
             Told::Timer => Event::Timer,
             Told::Ended { backend, outcome, sent } => match self.fleet.index(backend) {
-                Some(backend) => Event::Ended { backend, outcome, sent },
+                Some(backend) => {
+                    if let Some(height) = course.height.filter(|_| denies_block(course.method, outcome)) {
+                        self.follower.lacks(now, backend, height);
+                    }
+                    Event::Ended { backend, outcome, sent }
+                }
                 None => return Step::GiveUp,
             },
         };
-        match flight.on(now, event, &mut self.fleet, &mut self.rng) {
+        match course.flight.on(now, event, &mut self.fleet, &mut self.rng) {
             policy::Step::Send { backend, wake, copy_to } => {
                 Step::Send { backend: backend.get(), wake, copy_to: copy_to.map(BackendIndex::get) }
             }

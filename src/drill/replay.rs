@@ -11,6 +11,7 @@ use super::random::Draws;
 use super::scenario::Scenario;
 use super::steering::{Call, Steering, Step, Told};
 use super::world::{Answer, Ask, BlockAsked, Facts, Happening, Reply, World};
+use crate::chain::{Look, Shown};
 use crate::ethereum::Method;
 use crate::policy::{Question, Timestamp};
 
@@ -18,6 +19,10 @@ use crate::policy::{Question, Timestamp};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Whether the policy has a question is looked at this often: `gateway::watch`.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// Whether the follower wants to look is looked at this often: `gateway::follow`.
+const FOLLOW_EVERY: Duration = Duration::from_millis(25);
+/// A header that takes longer is no news: `gateway::follow`.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// A copy that has no answer by then has failed: `gateway::aside`.
 const COPY_PATIENCE: Duration = Duration::from_secs(2);
 /// Marks a copy among the attempts at one backend.
@@ -33,6 +38,8 @@ const TRANSACTIONS: u64 = 1 << 40;
 const RETRIES: u64 = 1 << 48;
 /// Numbers of probes, by their nanosecond.
 const PROBES: u64 = 1 << 62;
+/// Numbers of looks, by their nanosecond.
+const LOOKS: u64 = 1 << 63;
 
 const READ_DRAW: u64 = 48;
 const TRANSACTION_DRAW: u64 = 49;
@@ -49,7 +56,9 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         submit_method: world.method("eth_sendRawTransaction").unwrap_or(0),
         look_up_method: world.method("eth_getTransactionByHash").unwrap_or(0),
         block_by_number: world.method("eth_getBlockByNumber"),
+        block_by_hash: world.method("eth_getBlockByHash"),
         probing: vec![0; scenario.backends.len()],
+        looking: scenario.backends.iter().map(|_| None).collect(),
         private: scenario.backends.iter().map(|backend| backend.private).collect(),
         end: Timestamp::ZERO + scenario.duration,
         scenario,
@@ -130,6 +139,20 @@ enum What {
         took_us: u32,
     },
     Look,
+    /// Whether backends are to be asked where the chain stands.
+    Follow,
+    /// What a backend showed of it has come.
+    Shown {
+        backend: u8,
+    },
+}
+
+/// A look at where the chain stands, under way.
+struct Looking {
+    look: Look,
+    since: Timestamp,
+    reply: Reply,
+    shown: Shown,
 }
 
 /// A client's repetition of what failed.
@@ -184,6 +207,31 @@ struct Flying {
     facts: Facts,
 }
 
+/// How a request ended.
+#[derive(Clone, Copy)]
+enum Ended {
+    /// Nobody answered.
+    Nowhere,
+    /// A backend answered.
+    There(Flying),
+    /// The policy knew the answer, of which this is true.
+    Here(Facts),
+}
+
+impl Ended {
+    fn said(self) -> Option<(Answer, Facts)> {
+        match self {
+            Self::Nowhere => None,
+            Self::There(flying) => Some((flying.reply.answer, flying.facts)),
+            Self::Here(facts) => Some((Answer::Ok, facts)),
+        }
+    }
+
+    fn answer(self) -> Option<Answer> {
+        self.said().map(|(answer, _)| answer)
+    }
+}
+
 struct Request<C> {
     generation: u32,
     /// `None` between two requests.
@@ -191,6 +239,11 @@ struct Request<C> {
     number: u64,
     method: usize,
     block: BlockAsked,
+    /// What `latest` is for it, and the number in place of its block.
+    latest: Option<u64>,
+    height: Option<u64>,
+    /// It has been sent for a lower block, since nobody had the latest.
+    is_lowered: bool,
     marked: bool,
     session: usize,
     transaction: Option<u32>,
@@ -215,9 +268,12 @@ struct Replay<'a, S: Steering> {
     submit_method: usize,
     look_up_method: usize,
     block_by_number: Option<usize>,
+    block_by_hash: Option<usize>,
     private: Vec<bool>,
     /// Questions under way at each backend.
     probing: Vec<u32>,
+    /// The look under way at each backend.
+    looking: Vec<Option<Looking>>,
     end: Timestamp,
     heap: BinaryHeap<Event>,
     sequence: u64,
@@ -250,6 +306,7 @@ impl<S: Steering> Replay<'_, S> {
             self.at(Timestamp::ZERO, What::Probe { backend: backend as u8 });
         }
         self.at(Timestamp::ZERO, What::Look);
+        self.at(Timestamp::ZERO, What::Follow);
         while let Some(Event { at: now, what, .. }) = self.heap.pop() {
             self.happen(now, what);
         }
@@ -318,7 +375,15 @@ impl<S: Steering> Replay<'_, S> {
             What::Aside { backend, method, reply, took_us } => {
                 let (backend, method) = (usize::from(backend), usize::from(method));
                 let took = Duration::from_micros(u64::from(took_us));
-                let call = Call { method: self.world.methods()[method], key: 0, deadline: now };
+                let method_of_copy = self.world.methods()[method];
+                let call = Call {
+                    method: method_of_copy,
+                    key: 0,
+                    deadline: now,
+                    block: BlockAsked::None,
+                    latest: None,
+                    height: None,
+                };
                 let outcome = self.world.verdict(method, reply);
                 self.steering.aside_ended(now, &call, backend, took, outcome);
             }
@@ -332,7 +397,62 @@ impl<S: Steering> Replay<'_, S> {
                     self.at(now + LOOK_EVERY, What::Look);
                 }
             }
+            What::Follow => {
+                for backend in 0..self.private.len() {
+                    self.follow(now, backend);
+                }
+                if now + FOLLOW_EVERY < self.end {
+                    self.at(now + FOLLOW_EVERY, What::Follow);
+                }
+            }
+            What::Shown { backend } => {
+                let backend = usize::from(backend);
+                let Some(Looking { look, since, reply, shown }) = self.looking[backend].take() else {
+                    return;
+                };
+                let outcome = self.world.verdict(self.look_method(look), reply);
+                let shown = if reply.answer.is_ok() { shown } else { Shown::Nothing };
+                self.steering.looked(now, (backend, look), now.since(since), outcome, shown);
+                self.follow(now, backend);
+            }
         }
+    }
+
+    /// Looks where a backend says the chain stands, one question at a time.
+    fn follow(&mut self, now: Timestamp, backend: usize) {
+        if self.looking[backend].is_some() || now >= self.end {
+            return;
+        }
+        let Some(look) = self.steering.next_look(now, backend) else { return };
+        let ask = Ask {
+            backend,
+            method: self.look_method(look),
+            request: LOOKS + now.since_origin().as_nanos() as u64,
+            attempt: 0,
+            block: match look {
+                Look::Latest => BlockAsked::Latest,
+                Look::Pending => BlockAsked::Pending,
+                Look::Finalized | Look::Safe => BlockAsked::Finalized,
+                Look::Block(_) => BlockAsked::None,
+            },
+            height: None,
+            marked: false,
+            probe: true,
+            transaction: None,
+        };
+        let happening = self.world.ask(now, &ask);
+        let shown = self.world.shown(now, backend, ask.request, look);
+        self.gauge.measures.probes += 1;
+        self.gauge.second(now).calls[backend] += 1;
+        let (took, reply) = self.in_time(&happening, backend, LOOK_PATIENCE);
+        self.looking[backend] = Some(Looking { look, since: now, reply, shown });
+        self.at(now + took, What::Shown { backend: backend as u8 });
+    }
+
+    fn look_method(&self, look: Look) -> usize {
+        let by_hash = matches!(look, Look::Block(_));
+        let known = if by_hash { self.block_by_hash } else { self.block_by_number };
+        known.unwrap_or(self.head_method)
     }
 
     fn read(&mut self, now: Timestamp) {
@@ -360,6 +480,9 @@ impl<S: Steering> Replay<'_, S> {
             number,
             method,
             block,
+            latest: None,
+            height: None,
+            is_lowered: false,
             marked: false,
             session: 0,
             transaction: None,
@@ -382,10 +505,6 @@ impl<S: Steering> Replay<'_, S> {
 
     fn begin(&mut self, now: Timestamp, request: u32) {
         let slot = &mut self.requests[request as usize];
-        let method = self.world.methods()[slot.method];
-        let key = slot.number % RETRIES;
-        let call = Call { method, key, deadline: now + self.steering.time_for(method) };
-        slot.course = Some(self.steering.begin(&call));
         slot.started = now;
         let (is_retry, is_transaction) = (slot.is_retry, slot.transaction.is_some());
         let measures = &mut self.gauge.measures;
@@ -398,7 +517,58 @@ impl<S: Steering> Replay<'_, S> {
             }
             self.gauge.second(now).requests += 1;
         }
+        let block = self.requests[request as usize].block;
+        let latest = if is_transaction { None } else { self.steering.sees(now, block) };
+        self.start(now, request, latest);
+    }
+
+    /// Starts a request for which this is the latest block.
+    fn start(&mut self, now: Timestamp, request: u32, latest: Option<u64>) {
+        let slot = &mut self.requests[request as usize];
+        let method = self.world.methods()[slot.method];
+        slot.latest = latest;
+        slot.height = latest.and_then(|latest| self.steering.height_of(method, slot.block, latest));
+        if slot.method == self.head_method
+            && let Some(height) = slot.height
+        {
+            return self.end_request(now, request, Ended::Here(self.world.facts_at(now, height)));
+        }
+        let call = Call {
+            method,
+            key: slot.number % RETRIES,
+            deadline: now + self.steering.time_for(method),
+            block: slot.block,
+            latest,
+            height: slot.height,
+        };
+        slot.course = Some(self.steering.begin(&call));
         self.step(now, request, Told::Start);
+    }
+
+    /// Everybody who has the head is gone: what the others have is better than nothing, as in `gateway::carry`.
+    fn give_up(&mut self, now: Timestamp, request: u32) {
+        let slot = &mut self.requests[request as usize];
+        let reachable = self.steering.reachable(now);
+        match reachable.filter(|reachable| slot.latest.is_some_and(|latest| *reachable < latest)) {
+            Some(reachable) if !slot.is_lowered => {
+                slot.is_lowered = true;
+                self.let_go(request);
+                self.start(now, request, Some(reachable));
+            }
+            _ => self.end_request(now, request, Ended::Nowhere),
+        }
+    }
+
+    /// Nobody waits any more for what is under way.
+    fn let_go(&mut self, request: u32) {
+        let slot = &mut self.requests[request as usize];
+        slot.course = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.timer = Timestamp::NEVER;
+        let flying = std::mem::take(&mut slot.flying);
+        for loser in flying.into_iter().flatten() {
+            self.world.close(loser.backend, loser.connection);
+        }
     }
 
     fn ended(&mut self, now: Timestamp, request: u32, flying: Flying) {
@@ -408,7 +578,7 @@ impl<S: Steering> Replay<'_, S> {
         let sent = !flying.reply.answer.is_before_sending();
         let told = Told::Ended { backend: flying.backend, outcome, sent };
         match self.steering.on(now, course, told) {
-            Step::Answer => self.end_request(now, request, Some(flying)),
+            Step::Answer => self.end_request(now, request, Ended::There(flying)),
             step => self.act(now, request, step),
         }
     }
@@ -434,7 +604,8 @@ impl<S: Steering> Replay<'_, S> {
                 self.wake_at(request, wake);
             }
             Step::Wait { wake } => self.wake_at(request, wake),
-            Step::Answer | Step::GiveUp => self.end_request(now, request, None),
+            Step::GiveUp => self.give_up(now, request),
+            Step::Answer => self.end_request(now, request, Ended::Nowhere),
         }
     }
 
@@ -456,6 +627,7 @@ impl<S: Steering> Replay<'_, S> {
             request: slot.number,
             attempt: if asked_before { slot.attempts } else { 0 },
             block: slot.block,
+            height: slot.height,
             marked: slot.marked,
             probe: false,
             transaction: slot.transaction,
@@ -494,6 +666,7 @@ impl<S: Steering> Replay<'_, S> {
             request: slot.number,
             attempt: ASIDE,
             block: slot.block,
+            height: slot.height,
             marked: slot.marked,
             probe: false,
             transaction: None,
@@ -518,14 +691,8 @@ impl<S: Steering> Replay<'_, S> {
         (limit, Answer::AcceptHang.into())
     }
 
-    fn end_request(&mut self, now: Timestamp, request: u32, ended: Option<Flying>) {
-        let slot = &mut self.requests[request as usize];
-        slot.course = None;
-        slot.generation = slot.generation.wrapping_add(1);
-        let flying = std::mem::take(&mut slot.flying);
-        for loser in flying.into_iter().flatten() {
-            self.world.close(loser.backend, loser.connection);
-        }
+    fn end_request(&mut self, now: Timestamp, request: u32, ended: Ended) {
+        self.let_go(request);
         let slot = &self.requests[request as usize];
         let (started, is_retry) = (slot.started, slot.is_retry);
         let answered = match slot.transaction {
@@ -539,12 +706,12 @@ impl<S: Steering> Replay<'_, S> {
         self.free.push(request);
     }
 
-    fn end_read(&mut self, now: Timestamp, request: u32, ended: Option<Flying>) -> bool {
+    fn end_read(&mut self, now: Timestamp, request: u32, ended: Ended) -> bool {
         let slot = &self.requests[request as usize];
         let (method, session, is_retry) = (slot.method, slot.session, slot.is_retry);
         self.gauge.read_took(slot.started, now.since(slot.started));
         let says = |answer: Answer| answer.is_ok() || answer == Answer::NullResult;
-        let Some(flying) = ended.filter(|flying| says(flying.reply.answer)) else {
+        let Some((answer, facts)) = ended.said().filter(|(answer, _)| says(*answer)) else {
             if let Some(left) = slot.retries_left.checked_sub(1) {
                 let (block, marked) = (slot.block, slot.marked);
                 let number = slot.number + RETRIES;
@@ -553,10 +720,9 @@ impl<S: Steering> Replay<'_, S> {
             }
             return false;
         };
-        let facts = flying.facts;
         let measures = &mut self.gauge.measures;
         measures.reads_answered += u64::from(!is_retry);
-        measures.wrong_answers += u64::from(facts.wrong || flying.reply.answer == Answer::NullResult);
+        measures.wrong_answers += u64::from(facts.wrong || answer == Answer::NullResult);
         measures.logs_incomplete += u64::from(facts.incomplete);
         measures.stale_reads += u64::from(facts.stale && !facts.early);
         measures.fork_reads += u64::from(facts.forked && !facts.early);
@@ -568,9 +734,9 @@ impl<S: Steering> Replay<'_, S> {
         true
     }
 
-    fn end_transaction(&mut self, now: Timestamp, request: u32, number: u32, ended: Option<Flying>) -> bool {
+    fn end_transaction(&mut self, now: Timestamp, request: u32, number: u32, ended: Ended) -> bool {
         let slot = &self.requests[request as usize];
-        let said = ended.map(|flying| flying.reply.answer);
+        let said = ended.answer();
         let mut acknowledged =
             matches!(said, Some(Answer::Ok | Answer::OkWrongContentType | Answer::AlreadyKnown));
         let in_doubt = slot.attempts > 0 && matches!(said, None | Some(Answer::NonceTooLow));
@@ -595,6 +761,7 @@ impl<S: Steering> Replay<'_, S> {
                 request: TRANSACTIONS + u64::from(number),
                 attempt: 0,
                 block: BlockAsked::None,
+                height: None,
                 marked: false,
                 probe: false,
                 transaction: None,
@@ -627,6 +794,7 @@ impl<S: Steering> Replay<'_, S> {
             request: PROBES + ((method as u64) << 54) + now.since_origin().as_nanos() as u64,
             attempt: 0,
             block: BlockAsked::Latest,
+            height: None,
             marked: false,
             probe: true,
             transaction: None,

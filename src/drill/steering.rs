@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::world::BlockAsked;
+use crate::chain::{Look, Shown};
 use crate::ethereum::Method;
 use crate::policy::{Outcome, Question, Timestamp};
 
@@ -14,6 +16,12 @@ pub struct Call {
     pub key: u64,
     /// When the client is answered at the latest.
     pub deadline: Timestamp,
+    /// The block it is about.
+    pub block: BlockAsked,
+    /// What `latest` is for it, see [`Steering::sees`].
+    pub latest: Option<u64>,
+    /// The number that stands in place of its block.
+    pub height: Option<u64>,
 }
 
 /// What happened to a request.
@@ -68,6 +76,38 @@ pub trait Steering {
     fn begin(&mut self, call: &Call) -> Self::Course;
     /// What to do next. After [`Step::Answer`] and [`Step::GiveUp`] the request is over.
     fn on(&mut self, now: Timestamp, course: &mut Self::Course, told: Told<'_>) -> Step;
+
+    /// What `latest` is for a request that comes now, where the policy knows it.
+    fn sees(&mut self, now: Timestamp, block: BlockAsked) -> Option<u64> {
+        let _ = (now, block);
+        None
+    }
+    /// The number that is written in place of the block that a request is about.
+    fn height_of(&self, method: &'static Method, block: BlockAsked, latest: u64) -> Option<u64> {
+        let _ = (method, block, latest);
+        None
+    }
+    /// What `latest` is while nobody answers who has what it should be.
+    fn reachable(&self, now: Timestamp) -> Option<u64> {
+        let _ = now;
+        None
+    }
+    /// What it asks a backend now to see where the chain stands.
+    fn next_look(&mut self, now: Timestamp, backend: usize) -> Option<Look> {
+        let _ = (now, backend);
+        None
+    }
+    /// Such a look came to this.
+    fn looked(
+        &mut self,
+        now: Timestamp,
+        (backend, look): (usize, Look),
+        took: Duration,
+        outcome: &Outcome,
+        shown: Shown,
+    ) {
+        let _ = (now, backend, look, took, outcome, shown);
+    }
 
     /// Whether it looks for a transaction whose sending seems to have failed.
     fn looks_transactions_up(&self) -> bool {

@@ -46,9 +46,12 @@ async fn keep_time(chain: &Chain) {
         {
             let mut decider = chain.decide();
             let now = chain.now();
+            if chain.listens() {
+                decider.follower.used(now, false, false);
+            }
             decider.follower.tick(now);
             let pace = decider.follower.block_time();
-            let in_use = chain.idle_for().is_some_and(|idle| idle < Duration::from_secs(60));
+            let in_use = chain.is_in_use();
             decider.fleet.set_block_pace(in_use.then_some(pace));
             chain.took_note(decider);
         }
@@ -58,7 +61,7 @@ async fn keep_time(chain: &Chain) {
 
 async fn attend(chain: &Chain, backend: BackendIndex, eager: bool) {
     loop {
-        if !eager && chain.idle_for().is_none_or(|idle| idle > FORGET_AFTER) {
+        if !eager && !chain.listens() && chain.idle_for().is_none_or(|idle| idle > FORGET_AFTER) {
             sleep(LOOK_EVERY_UNUSED).await;
             continue;
         }
@@ -182,9 +185,12 @@ impl Chain {
         }
     }
 
+    fn is_in_use(&self) -> bool {
+        self.idle_for().is_some_and(|idle| idle < Duration::from_secs(60)) || self.listens()
+    }
+
     fn look_pause(&self) -> Duration {
-        let in_use = self.idle_for().is_some_and(|idle| idle < Duration::from_secs(60)) || self.listens();
-        if in_use { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
+        if self.is_in_use() { LOOK_EVERY } else { LOOK_EVERY_UNUSED }
     }
 
     /// Somebody lives by the chain's events: a subscription, or a filter.

@@ -15,3 +15,4 @@ mod reads;
 mod simulate;
 mod vectors;
 mod wallets;
+mod websocket;

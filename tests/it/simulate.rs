@@ -17,9 +17,9 @@ const ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const OTHER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 
 /// The binary, simulating.
-struct Simulated {
+pub struct Simulated {
     process: Leash,
-    address: String,
+    pub address: String,
     _home: tempfile::TempDir,
 }
 
@@ -32,7 +32,7 @@ fn outrigger(args: &[&str], home: &tempfile::TempDir) -> Leash {
 }
 
 impl Simulated {
-    async fn start(more: &[&str]) -> Simulated {
+    pub async fn start(more: &[&str]) -> Simulated {
         let home = tempfile::tempdir().expect("a temporary folder");
         let args = [&["--simulate", "--listen", "127.0.0.1:0"], more].concat();
         let process = outrigger(&args, &home);

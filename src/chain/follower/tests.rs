@@ -117,6 +117,60 @@ fn c1_a_rollback_that_all_confirm_is_followed() {
 }
 
 #[test]
+fn c4_a_shorter_branch_with_more_voices_must_keep_up_before_it_takes_over() {
+    let labels = labels(&[("a", "x"), ("b", "y"), ("c", "z"), ("d", "v"), ("e", "w")]);
+    let served = |growth: u64| {
+        let mut follower = Follower::new(BLOCK, true, &labels.iter().collect::<Vec<_>>());
+        for (number, ms) in (95..=101).zip((0..).step_by(1000)) {
+            (0..5).for_each(|source| follower.shows(ms + 5 * source as u64, source, main_block(number)));
+        }
+        // Two go on; three stand still for three blocks, and then go on on another branch.
+        for block in 1..30u64 {
+            let ms = 6000 + 1000 * block;
+            (0..2).for_each(|source| follower.shows(ms + source as u64, source, main_block(101 + block)));
+            let theirs = (block.saturating_sub(1)) * growth / 10;
+            for source in 2..5 {
+                follower.shows(ms + source as u64, source, self::block(9, 101, 101 + theirs));
+            }
+            follower.tick(at_ms(ms + 500));
+        }
+        let head = follower.head().and_then(|head| head.hash).expect("a block is served");
+        head == main_block(130).id.hash
+    };
+    assert!(!served(10), "it grows as quickly and has more voices");
+    assert!(served(6), "it falls behind");
+}
+
+#[test]
+fn after_a_halt_the_chain_is_as_quick_as_before() {
+    let mut follower = follower(2);
+    let show = |follower: &mut Follower, number: u64, halted_s: u64| {
+        let mut block = (*main_block(number)).clone();
+        block.timestamp_s += halted_s;
+        for source in 0..2 {
+            follower.shows((number + halted_s) * 1000 + source as u64, source, Arc::new(block.clone()));
+        }
+    };
+    (0..40).for_each(|number| show(&mut follower, number, 0));
+    assert_eq!(follower.block_time(), BLOCK);
+    for number in 40..60 {
+        show(&mut follower, number, 7000);
+        assert_eq!(follower.block_time(), BLOCK, "two hours without a block are no slow block");
+    }
+}
+
+#[test]
+fn a_chain_that_is_slower_than_expected_is_found_out() {
+    let mut follower = follower(1);
+    for number in 0..20 {
+        let mut block = (*main_block(number)).clone();
+        block.timestamp_s = number * 60;
+        follower.shows(number * 60_000, 0, Arc::new(block));
+    }
+    assert_eq!(follower.block_time(), BLOCK * 60);
+}
+
+#[test]
 fn c3_a_height_from_nowhere_is_disbelieved() {
     for number in [1_000_000, 0, 107] {
         let mut follower = in_step(3);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 
-use crate::policy::classify::{self, Sent, classify};
+use crate::policy::classify::{self, Doubt, Sent, classify};
 use crate::policy::{Class, Failure, Outcome};
 
 macro_rules! answers {
@@ -71,7 +71,8 @@ answers! {
     RpcMissingTrieNode = "rpc_200_-32000_missing_trie_node",
     RpcMethodNotFound = "rpc_200_-32601",
     NullResult = "null_result",
-    // What faults of other kinds come to; not in the vocabulary of `outcomes`.
+    // What faults of other kinds and heads come to; not in the vocabulary of `outcomes`.
+    NullForBlock = "null_for_block",
     ErrorText = "error_text",
     OtherChain = "other_chain",
     OtherHash = "other_hash",
@@ -120,7 +121,7 @@ pub enum Received {
 impl Answer {
     /// What `outcomes` and `on_exceed` may name.
     pub fn vocabulary() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|answer| *answer < Self::ErrorText)
+        Self::ALL.iter().copied().filter(|answer| *answer < Self::NullForBlock)
     }
 
     /// The answer with this name.
@@ -208,7 +209,7 @@ impl Answer {
                 "missing trie node 5c0e5b1a9f6b1dd0e9ca8bbbb2c8c5a3dd6f3f0e95f4f3f7a1a9d8c1c1f6b4a2 (path ) state is not available",
             ),
             RpcMethodNotFound => error(-32601, "the method does not exist/is not available"),
-            NullResult => http(200, json, result_of(id, "null")),
+            NullResult | NullForBlock => http(200, json, result_of(id, "null")),
             ErrorText => error(-32000, &detail.text),
             OtherChain => http(200, json, result_of(id, "\"0x539\"")),
             OtherHash => http(200, json, result_of(id, &format!("\"0x{}\"", "9".repeat(64)))),
@@ -224,7 +225,9 @@ impl Answer {
         if self == Self::OtherHash {
             return Outcome { retry_elsewhere: true, hurts_health: true, ..Outcome::of(Class::SilentWrong) };
         }
-        let sent = Sent { chain_id: Some(chain_id), ..Sent::new(ID, method) };
+        // A node that lacks a served block; `gateway::resolve` doubts its answer.
+        let doubt = Doubt { empty: self == Self::NullForBlock, ..Doubt::default() };
+        let sent = Sent { chain_id: Some(chain_id), doubt, ..Sent::new(ID, method) };
         match self.received(ID, &usual_result(method, chain_id), detail) {
             Received::Failed(failure) => classify(&sent, &classify::Received::Failed(failure), 0).outcome,
             Received::Http { status, headers, body } => {

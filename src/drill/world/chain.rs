@@ -1,10 +1,15 @@
 //! The canonical chain, and where each backend believes it stands.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use alloy_primitives::B256;
+use bytes::Bytes;
 
 use super::super::random::{Draws, Lognormal};
 use super::super::scenario::{Head, HeadMode, Scenario};
 use super::selects;
+use crate::chain::{Block, BlockId, HashCheck, Look, Shown};
 use crate::policy::Timestamp;
 
 /// Heights start here, so that a lag of hundreds of blocks has room.
@@ -24,14 +29,45 @@ const NODE_DRAW: u64 = 4;
 pub(super) struct Standing {
     /// Its `latest`.
     pub(super) latest: u64,
-    /// That block is on another branch.
-    pub(super) forked: bool,
+    /// The branch that it is on, where that is not the canonical one.
+    pub(super) branch: Option<Branch>,
     /// Its `finalized`.
     pub(super) finalized: u64,
     /// The block on which its `pending` builds.
     pub(super) pending: u64,
     /// When what is wrong with it began.
     pub(super) wrong_since: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Whether its block at this height is another one than the canonical one.
+    pub(super) fn is_forked(&self, height: u64) -> bool {
+        self.branch.is_some_and(|branch| height > branch.from)
+    }
+}
+
+/// A chain of other blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Branch {
+    /// Made from its name; never 0.
+    pub(super) id: u64,
+    /// The last block that it shares with the canonical one.
+    pub(super) from: u64,
+}
+
+/// A hash that tells of its block: its branch, and its height.
+fn hash(branch: Option<Branch>, number: u64) -> B256 {
+    let branch = branch.filter(|branch| number > branch.from).map_or(0, |branch| branch.id);
+    let mut hash = B256::repeat_byte(0xb1);
+    hash[..8].copy_from_slice(&branch.to_be_bytes());
+    hash[8..16].copy_from_slice(&number.to_be_bytes());
+    // As everywhere, a table of blocks takes its places from what varies most.
+    hash[24..].copy_from_slice(&Draws::of(&[branch, number]).word().to_be_bytes());
+    hash
+}
+
+fn number_of(hash: B256) -> u64 {
+    hash[8..16].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Block times.
@@ -74,8 +110,21 @@ impl Chain {
         BASE_HEIGHT + self.times.partition_point(|made| *made <= now) as u64
     }
 
+    /// What headers say of their time. Nobody's clock starts at 0, and blocks before the drill have their times too;
+    /// those of a branch that grows more slowly say the same as the canonical ones at their height.
+    fn timestamp_s(&self, height: u64) -> u64 {
+        const ORIGIN_S: u64 = 1_600_000_000;
+        match self.made_at(height) {
+            Some(made) => ORIGIN_S + made.since_origin().as_secs(),
+            None => {
+                let before = self.block_time.as_secs_f64() * BASE_HEIGHT.saturating_sub(height) as f64;
+                ORIGIN_S.saturating_sub(before.ceil() as u64)
+            }
+        }
+    }
+
     fn made_at(&self, height: u64) -> Option<Timestamp> {
-        self.times.get((height - BASE_HEIGHT).checked_sub(1)? as usize).copied()
+        self.times.get(height.checked_sub(BASE_HEIGHT + 1)? as usize).copied()
     }
 
     /// The height a backend in step knows of.
@@ -101,7 +150,7 @@ struct Rule {
     end: Timestamp,
     /// When this began, which may be phases ago, and where the backend stood then.
     since: Timestamp,
-    then: (u64, bool),
+    then: (u64, Option<Branch>),
 }
 
 /// The heads of all backends.
@@ -144,8 +193,16 @@ impl Heads {
                 let just_before =
                     Timestamp::after_origin(start.since_origin().saturating_sub(Duration::from_nanos(1)));
                 let standing = self.standing(just_before, backend, 0);
-                let stays = matches!(head.mode, HeadMode::Frozen | HeadMode::FrozenRestart);
-                (start, (standing.latest, standing.forked && stays))
+                let branch = match head.mode {
+                    HeadMode::Frozen | HeadMode::FrozenRestart => standing.branch,
+                    HeadMode::Fork => {
+                        let name = &head.branch;
+                        let id = name.bytes().fold(0, |id: u64, byte| id.rotate_left(8) ^ u64::from(byte));
+                        Some(Branch { id: id | 1, from: self.chain.height(start) })
+                    }
+                    _ => None,
+                };
+                (start, (standing.latest, branch))
             }
         };
         Rule { head: head.clone(), start, end, since, then }
@@ -157,7 +214,7 @@ impl Heads {
         let behind = |height: u64, blocks: u64| height.saturating_sub(blocks);
         let mut standing = Standing {
             latest: heard,
-            forked: false,
+            branch: None,
             finalized: behind(heard, FINALITY_BLOCKS),
             pending: heard,
             wrong_since: None,
@@ -167,12 +224,12 @@ impl Heads {
             let blocks_since = heard.saturating_sub(rule.then.0);
             standing.wrong_since = Some(standing.wrong_since.unwrap_or(rule.since).min(rule.since));
             match rule.head.mode {
-                HeadMode::Frozen => (standing.latest, standing.forked) = rule.then,
+                HeadMode::Frozen => (standing.latest, standing.branch) = rule.then,
                 HeadMode::FrozenRestart => {
                     let restarts =
                         now.since(rule.since).as_nanos() / rule.head.restart_every.as_nanos().max(1);
                     let gained = u64::try_from(restarts).unwrap_or(u64::MAX).min(blocks_since);
-                    (standing.latest, standing.forked) = (rule.then.0 + gained, rule.then.1);
+                    (standing.latest, standing.branch) = (rule.then.0 + gained, rule.then.1);
                 }
                 HeadMode::Lag => {
                     let mut draws = Draws::of(&[self.chain.seed, JITTER_DRAW, backend as u64, heard]);
@@ -198,7 +255,7 @@ impl Heads {
                 }
                 HeadMode::Fork => {
                     let own = (blocks_since as f64 * rule.head.growth) as u64;
-                    (standing.latest, standing.forked) = (rule.then.0 + own, own > 0);
+                    (standing.latest, standing.branch) = (rule.then.0 + own, rule.then.1);
                 }
                 HeadMode::FinalizedFrozen => finalized = Some(behind(rule.then.0, FINALITY_BLOCKS)),
                 HeadMode::PendingLag => pending_lag = rule.head.blocks,
@@ -208,6 +265,34 @@ impl Heads {
         standing.pending = behind(standing.latest, pending_lag);
         standing.finalized = finalized.unwrap_or(behind(standing.latest, FINALITY_BLOCKS));
         standing
+    }
+
+    /// A block as its header tells of it.
+    fn block(&self, branch: Option<Branch>, number: u64) -> Arc<Block> {
+        Arc::new(Block {
+            id: BlockId { number, hash: hash(branch, number) },
+            parent: hash(branch, number.saturating_sub(1)),
+            timestamp_s: self.chain.timestamp_s(number),
+            logs_bloom: None,
+            header: Bytes::new(),
+        })
+    }
+
+    /// What a backend shows when it is looked at.
+    pub(super) fn shown(&self, now: Timestamp, backend: usize, salt: u64, look: Look) -> Shown {
+        let standing = self.standing(now, backend, salt);
+        let number = match look {
+            Look::Pending => return Shown::Pending(standing.pending + 1),
+            Look::Latest => standing.latest,
+            Look::Finalized | Look::Safe => standing.finalized,
+            Look::Block(hash) => number_of(hash),
+        };
+        let block = self.block(standing.branch, number);
+        let is_there = match look {
+            Look::Block(hash) => block.id.hash == hash && number <= standing.latest,
+            _ => true,
+        };
+        if is_there { Shown::Block(block, HashCheck::Unknown) } else { Shown::Nothing }
     }
 
     pub(super) fn block_time(&self) -> Duration {

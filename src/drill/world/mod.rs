@@ -20,6 +20,7 @@ use self::fault::Rule;
 use self::limits::{Limiter, Pool};
 use super::random::{Draws, Lognormal};
 use super::scenario::{Content, Scenario, TransactionFaults};
+use crate::chain::{Look, Shown};
 use crate::ethereum::Method;
 use crate::policy::{Outcome, Timestamp};
 
@@ -65,6 +66,8 @@ pub struct Ask {
     pub attempt: u32,
     /// What it is about.
     pub block: BlockAsked,
+    /// The number that stands in its place.
+    pub height: Option<u64>,
     /// It carries the mark that `match.marked` looks for.
     pub marked: bool,
     /// A look at a backend's health.
@@ -145,7 +148,8 @@ impl World {
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut methods: Vec<&'static Method> = scenario.load.mix.keys().map(|m| Method::lookup(m)).collect();
         let own = ["eth_blockNumber", "eth_sendRawTransaction", "eth_getTransactionByHash"];
-        let questions = ["eth_chainId", "eth_getBalance", "eth_getBlockByNumber", "eth_getLogs"];
+        let questions =
+            ["eth_getBlockByHash", "eth_chainId", "eth_getBalance", "eth_getBlockByNumber", "eth_getLogs"];
         for name in own.into_iter().chain(questions) {
             let method = Method::lookup(name);
             if !methods.iter().any(|known| known.name == method.name) {
@@ -238,6 +242,18 @@ impl World {
     /// A connection was closed: by a failure, or because its call was given up.
     pub fn close(&mut self, backend: usize, connection: u8) {
         self.backends[backend].pool.close(connection);
+    }
+
+    /// What a backend shows of the chain when it answers a look well.
+    pub fn shown(&self, now: Timestamp, backend: usize, request: u64, look: Look) -> Shown {
+        self.heads.shown(now, backend, request, look)
+    }
+
+    /// The truth about an answer that rests on this height of the served chain.
+    pub fn facts_at(&self, now: Timestamp, height: u64) -> Facts {
+        let canonical = self.heads.chain.height(now);
+        let stale = canonical.saturating_sub(height) > self.stale_blocks;
+        Facts { head: Some(height), stale, ..Facts::default() }
     }
 
     /// Asks a backend.
@@ -351,19 +367,36 @@ impl World {
         let method = self.methods[ask.method].name;
         let mut facts = Facts::default();
         let asks_for_the_head = matches!(ask.block, BlockAsked::Latest | BlockAsked::Pending);
-        if asks_for_the_head {
+        if asks_for_the_head || ask.height.is_some() {
             let standing = self.heads.standing(now, ask.backend, ask.request);
-            let canonical = self.heads.chain.height(now);
-            let rests_on = if ask.block == BlockAsked::Pending { standing.pending } else { standing.latest };
-            let grace = self.heads.block_time()
-                * (DETECTION_BLOCKS + u32::try_from(self.stale_blocks).unwrap_or(u32::MAX));
-            facts.early = standing.wrong_since.is_some_and(|since| now < since + grace);
-            facts.forked = standing.forked;
-            facts.stale = !standing.forked && canonical.saturating_sub(rests_on) > self.stale_blocks;
-            facts.head = (ask.block == BlockAsked::Latest).then_some(rests_on);
             let ends_early =
                 content.is_some_and(|content| content.logs_end_at_head) && method == "eth_getLogs";
-            facts.incomplete = ends_early && standing.latest + 1 < canonical;
+            let rests_on = match (ask.height, ask.block) {
+                (Some(height), _) => height,
+                (None, BlockAsked::Pending) => standing.pending,
+                (None, _) => standing.latest,
+            };
+            if rests_on > standing.latest && !ends_early {
+                let gives_a_block = self.methods[ask.method].gives_a_block();
+                let lacks = if gives_a_block { Answer::NullForBlock } else { Answer::RpcHeaderNotFound };
+                return (lacks.into(), facts);
+            }
+            if asks_for_the_head {
+                let grace = self.heads.block_time()
+                    * (DETECTION_BLOCKS + u32::try_from(self.stale_blocks).unwrap_or(u32::MAX));
+                let is_early = standing.wrong_since.is_some_and(|since| now < since + grace);
+                facts = self.facts_at(now, rests_on);
+                facts.forked = standing.is_forked(rests_on);
+                // Who names a number answers for its age; who is asked for it, for its branch.
+                facts.early = is_early && (facts.forked || ask.height.is_none());
+                facts.stale &= !facts.forked;
+                facts.head = facts.head.filter(|_| ask.block == BlockAsked::Latest);
+                let lacks_logs = match ask.height {
+                    Some(height) => standing.latest < height,
+                    None => standing.latest + 1 < self.heads.chain.height(now),
+                };
+                facts.incomplete = ends_early && lacks_logs;
+            }
         }
         let mut reply = Answer::Ok;
         if let Some(content) = content {

@@ -42,6 +42,7 @@ fn call(world: &World, backend: usize, method: &str, request: u64) -> Ask {
         request,
         attempt: 0,
         block: BlockAsked::Latest,
+        height: None,
         marked: false,
         probe: false,
         transaction: None,

@@ -121,7 +121,13 @@ pub(super) async fn talk<S>(
     };
     // Nobody waits for these any more.
     drop((under_way, session));
-    tracing::debug!(code = u16::from(code), reason, "WebSocket closed");
+    // A client that was cut off asks its operator why.
+    match code {
+        CloseCode::Policy | CloseCode::Again => {
+            tracing::info!(code = u16::from(code), reason, "WebSocket closed")
+        }
+        _ => tracing::debug!(code = u16::from(code), reason, "WebSocket closed"),
+    }
     line.close(Some((code, reason))).await;
 }
 
