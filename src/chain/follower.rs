@@ -823,8 +823,19 @@ impl Follower {
             set.insert(BackendIndex::at(*voice));
             set
         });
-        let present = moving.and(everyone).or(side.voices);
-        let needed = VOICES.min(self.weights.of(present));
+        // Who stands still, or is on another branch, is not waited for and cannot confirm.
+        let astray = voices.iter().filter(|(_, _, joint)| match joint {
+            Joint::Joined { at, first: Some(_) } => *at < tip.number,
+            Joint::Joined { first: None, .. } => false,
+            Joint::Adrift { .. } => true,
+        });
+        let waited_for = astray.fold(moving.and(everyone).or(side.voices), |mut set, (voice, ..)| {
+            set.remove(BackendIndex::at(*voice));
+            set
+        });
+        // The operator's word is enough.
+        let is_pinned = self.pin_side(tip.number, *first) == Some(true);
+        let needed = if is_pinned { 1 } else { VOICES.min(self.weights.of(waited_for)) };
         let is_alone_for_long = side.height >= block.id.number + 2 && sides.len() == 1 && {
             // Everybody else stands still while this one goes on as the chain does.
             self.tempo.newest_at().is_some_and(|at| now.since(at) > moving_for)
@@ -841,16 +852,6 @@ impl Follower {
             }
         };
         let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
-        // Who stands still, or is on another branch, is not waited for.
-        let astray = voices.iter().filter(|(_, _, joint)| match joint {
-            Joint::Joined { at, first: Some(_) } => *at < tip.number,
-            Joint::Joined { first: None, .. } => false,
-            Joint::Adrift { .. } => true,
-        });
-        let waited_for = astray.fold(present, |mut set, (voice, ..)| {
-            set.remove(BackendIndex::at(*voice));
-            set
-        });
         let most = side.voices.len() * 2 > waited_for.len();
         if !most && now.since(since) < hold && side.height <= block.id.number {
             return false;

@@ -88,18 +88,22 @@ pub(super) fn resolve(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> (Res
     {
         call.params = Some(Cow::Owned(pinned));
     }
-    if let Rests::OnHeight(height) = rests {
-        call.height = Some(height);
-        // A block that is served is there: whoever does not know it lags.
-        call.known_to_exist |= call.method.gives_a_block()
-            && matches!(needs, BlockNeeds::At(BlockRef::Number(_) | BlockRef::Tag(_)));
-    }
-    let oldest = needs.refs().filter_map(|block| oldest_height(block, sight)).min();
+    call.height = served_height(&needs, sight);
+    // A block that is served is there: whoever does not know it lags.
+    call.known_to_exist |= call.height.is_some() && call.method.gives_a_block();
+    let oldest = needs.refs().filter_map(|block| named_height(block, sight)).min();
     let depth = oldest.zip(sight.latest).map(|(oldest, latest)| latest.saturating_sub(oldest));
     (rests, depth.and_then(|blocks| Depth::of(call.method.archive, blocks)))
 }
 
-fn oldest_height(block: BlockRef, sight: &Sight) -> Option<u64> {
+/// The height of the served block that a call names by number. Whoever does not know that one lags; of a block beyond the
+/// head, or of one that is named by its hash and may be on no branch at all, nobody has to know.
+fn served_height(needs: &BlockNeeds, sight: &Sight) -> Option<u64> {
+    let heights: Option<Vec<u64>> = needs.refs().map(|block| named_height(block, sight)).collect();
+    heights?.into_iter().max().filter(|height| Some(*height) <= sight.latest)
+}
+
+fn named_height(block: BlockRef, sight: &Sight) -> Option<u64> {
     match block {
         BlockRef::Number(number) => Some(number),
         BlockRef::Tag(BlockTag::Earliest) => Some(0),
@@ -129,4 +133,38 @@ fn rests_on(chain: &Chain, call: &Call<'_>, needs: &BlockNeeds, sight: &Sight) -
         _ => Named::UpTo(needs.refs().filter_map(height_of).max()),
     };
     Rests::of(call.method, named, sight.latest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::B256;
+
+    #[test]
+    fn c2_only_a_served_block_that_is_named_by_number_shows_who_lags() {
+        let sight = Sight { latest: Some(10), safe: Some(6), ..Sight::default() };
+        let tag = BlockRef::Tag;
+        let hash = BlockRef::Hash { hash: B256::ZERO, require_canonical: false };
+        let at = BlockNeeds::At;
+        for (needs, height) in [
+            (at(BlockRef::Number(7)), Some(7)),
+            (at(tag(BlockTag::Latest)), Some(10)),
+            (at(tag(BlockTag::Safe)), Some(6)),
+            (at(tag(BlockTag::Earliest)), Some(0)),
+            (BlockNeeds::Range { from: BlockRef::Number(3), to: tag(BlockTag::Latest) }, Some(10)),
+            // Beyond the head, or not known: nobody has to have it.
+            (at(BlockRef::Number(11)), None),
+            (BlockNeeds::Range { from: BlockRef::Number(3), to: BlockRef::Number(11) }, None),
+            (at(tag(BlockTag::Finalized)), None),
+            (at(tag(BlockTag::Pending)), None),
+            // A hash that is not found may be of a block that was dropped, or of none.
+            (at(hash), None),
+            (BlockNeeds::None, None),
+            (BlockNeeds::Unreadable, None),
+        ] {
+            assert_eq!(served_height(&needs, &sight), height, "{needs:?}");
+        }
+        let unseen = Sight::default();
+        assert_eq!(served_height(&at(BlockRef::Number(7)), &unseen), None);
+    }
 }

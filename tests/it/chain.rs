@@ -7,6 +7,7 @@
 //!                  └──> front 2 ──> anvil 3 ┘
 //! ```
 
+mod feeds;
 mod forks;
 mod judge;
 mod reader;

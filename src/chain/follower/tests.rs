@@ -277,6 +277,32 @@ fn c4_where_independence_is_equal_nothing_is_chosen_and_an_operator_can() {
     follower.tick(at_ms(5500));
     assert_eq!(follower.head().and_then(|head| head.hash), Some(block(9, 101, 102).id.hash));
     assert_eq!(follower.quarantined(5600, 0), Some(Quarantine::Forked));
+    // Both branches grow: the chosen one is followed, though nobody else confirms it.
+    for number in 103..110 {
+        follower.shows((number - 97) * 1000, 0, main_block(number));
+        follower.shows((number - 97) * 1000 + 1, 1, block(9, 101, number));
+        follower.tick(at_ms((number - 97) * 1000 + 500));
+        assert_eq!(follower.head().and_then(|head| head.hash), Some(block(9, 101, number).id.hash));
+    }
+}
+
+#[test]
+fn c4_an_operator_can_choose_while_both_branches_grow() {
+    let mut follower = in_step(2);
+    let both = |follower: &mut Follower, number: u64| {
+        follower.shows((number - 100) * 1000, 0, main_block(number));
+        follower.shows((number - 100) * 1000 + 1, 1, block(9, 101, number));
+        follower.tick(at_ms((number - 100) * 1000 + 500));
+    };
+    (102..106).for_each(|number| both(&mut follower, number));
+    assert_eq!(follower.number(), 101);
+    follower.pin(at_ms(5700), Some(block(9, 101, 102).id.hash));
+    (106..110).for_each(|number| both(&mut follower, number));
+    assert_eq!(follower.head().and_then(|head| head.hash), Some(block(9, 101, 109).id.hash));
+    // And changes their mind.
+    follower.pin(at_ms(9700), Some(main_block(102).id.hash));
+    (110..112).for_each(|number| both(&mut follower, number));
+    assert_eq!(follower.head().and_then(|head| head.hash), Some(main_block(111).id.hash));
 }
 
 #[test]

@@ -42,6 +42,16 @@ async fn hash_at(stage: &Stage, node: usize, height: u64) -> Value {
     stage.lab.rpc(node, "eth_getBlockByNumber", params).await.expect("the node answers")["hash"].clone()
 }
 
+/// Whether all these blocks are on the branch of a node.
+async fn is_of(stage: &Stage, node: usize, blocks: &[(u64, String)]) -> bool {
+    for (height, hash) in blocks {
+        if hash_at(stage, node, *height).await != *hash {
+            return false;
+        }
+    }
+    true
+}
+
 async fn pin(stage: &Stage, what: &str) -> u16 {
     let stream = tokio::net::TcpStream::connect(stage.proxy.address()).await.expect("it listens");
     let mut stream = tokio::io::BufReader::new(stream);
@@ -94,28 +104,27 @@ async fn c4_of_two_equal_branches_none_is_mixed_in_and_the_operator_can_choose()
     let undecided = async || stage.status().await["follower"]["fork"]["undecided"] == true;
     stage.until("nobody decides", undecided).await;
     let status = stage.status().await;
-    let of = |served: bool| names(&branch(&status, served)) == ["aws"];
-    assert!(of(true) != of(false), "one of two is on each side: {:#}", status["follower"]);
-    // which branch was served stays served, whichever it is
-    let served = usize::from(!of(true));
-    for _ in 0..2 {
-        stage.forget();
-        for (height, hash) in told(&stage).await {
-            assert_eq!(hash_at(&stage, stage.node(served), height).await, hash, "block {height}");
-        }
-        assert_eq!(stage.served(1 - served), 0, "the other branch answers nothing");
-        stage.bell.blocks(2).await;
-    }
-    let other = hash_at(&stage, stage.node(1 - served), common + 1).await;
+    let branches = status["follower"]["fork"]["branches"].as_array().cloned().unwrap_or_default();
+    let mut sides: Vec<Vec<&str>> = branches.iter().map(names).collect();
+    sides.sort_unstable();
+    assert_eq!(sides, [["aws"], ["gcp"]], "one of two is on each side: {:#}", status["follower"]);
+    let told_before = told(&stage).await;
+    stage.bell.blocks(3).await;
+    let all = [told_before, told(&stage).await].concat();
+    let (ours, theirs) = (is_of(&stage, 1, &all).await, is_of(&stage, 2, &all).await);
+    assert!(ours || theirs, "all of it is of one branch, or of what both share: {all:?}");
+    // The one that would not be told of otherwise.
+    let chosen = if ours { 2 } else { 1 };
+    let other = hash_at(&stage, chosen, common + 1).await;
     assert_eq!(pin(&stage, &format!("pin/{}", other.as_str().expect("a hash"))).await, 200);
     stage
         .until("the other branch is served", async || branch(&stage.status().await, true)["first"] == other)
         .await;
     stage.forget();
-    for (height, hash) in told(&stage).await {
-        assert_eq!(hash_at(&stage, stage.node(1 - served), height).await, hash, "block {height}");
-    }
-    assert_eq!(stage.served(served), 0, "the operator has chosen");
+    let told = told(&stage).await;
+    assert!(is_of(&stage, chosen, &told).await, "{told:?}");
+    assert!(told.iter().any(|(height, _)| *height > common + 2), "and it goes on: {told:?}");
+    assert_eq!(stage.served(2 - chosen), 0, "the operator has chosen");
     busy.stop().await;
 }
 

@@ -1,15 +1,18 @@
 //! C1, C2, C4, C5, R5, R8: what is read through three backends is true, current and never goes back, whatever one of
 //! them, or the whole network, does to its chain.
-use super::Stage;
 use super::judge::Verdict;
 use super::reader::Readers;
 use super::truth::Truth;
+use super::{BLOCK_TIME, Stage};
+use crate::lab::anvil::{Lab, Standing};
+use crate::lab::bell::Bell;
+use crate::lab::front::Front;
 
 const READERS: usize = 6;
 /// What the promise is made for.
 const READS_MIN: usize = 10_000;
 /// Blocks of one phase at least: time for what is behind to be noticed, and for what is noticed to matter.
-const PHASE_BLOCKS: u64 = 6;
+const PHASE_BLOCKS: u64 = 4;
 
 struct Phases {
     stage: Stage,
@@ -45,9 +48,9 @@ async fn c_every_answer_is_true_of_the_block_it_claims_while_nodes_freeze_fork_a
     p.read(1000).await;
 
     let frozen = p.favourite().await;
-    p.stage.lab.stand(p.stage.node(frozen), crate::lab::anvil::Standing::Frozen).await;
+    p.stage.lab.stand(p.stage.node(frozen), Standing::Frozen).await;
     p.read(2000).await;
-    p.stage.lab.stand(p.stage.node(frozen), crate::lab::anvil::Standing::InStep).await;
+    p.stage.lab.stand(p.stage.node(frozen), Standing::InStep).await;
     p.read(500).await;
 
     let rival = p.favourite().await;
@@ -74,8 +77,9 @@ async fn c_every_answer_is_true_of_the_block_it_claims_while_nodes_freeze_fork_a
     p.stage.start_clock();
     p.read(1500).await;
 
-    let left = READS_MIN.saturating_sub(p.readers.count());
-    p.read(left).await;
+    while p.readers.count() < READS_MIN {
+        p.read(500).await;
+    }
     p.stage.stop_clock().await;
     let reads = p.readers.stop().await;
     truth.close(&p.stage.lab, &p.stage.bell).await;
@@ -91,4 +95,35 @@ async fn c_every_answer_is_true_of_the_block_it_claims_while_nodes_freeze_fork_a
     );
     assert!(verdict.reads >= READS_MIN);
     verdict.is_clean(|| p.stage.proxy.said());
+}
+
+/// The checker itself, with nothing between it and a node that freezes, forks and comes back.
+#[tokio::test]
+async fn the_checker_sees_what_is_old_what_is_wrong_and_what_goes_back() {
+    let lab = Lab::start(2).await;
+    let bell = Bell::hang(&lab).await;
+    let node = Front::of_node(&lab, 1).await;
+    let readers = Readers::start(1, node.address(), &bell);
+    let clock = bell.spawn_clock(BLOCK_TIME);
+    bell.blocks(2).await;
+    lab.stand(1, Standing::Frozen).await;
+    bell.blocks(4).await;
+    lab.stand(1, Standing::InStep).await;
+    lab.rival(1, 3).await;
+    bell.blocks(2).await;
+    lab.heal(1).await;
+    let until = readers.count() + 50;
+    while readers.count() < until {
+        tokio::task::yield_now().await;
+    }
+    clock.stop().await;
+    let reads = readers.stop().await;
+    let mut truth = Truth::default();
+    truth.close(&lab, &bell).await;
+    let verdict = Verdict::of(&reads, &truth);
+    assert!(!verdict.stale.is_empty(), "a frozen node tells of old blocks");
+    assert!(!verdict.wrong.is_empty(), "a forked node tells of blocks that nobody else has");
+    assert!(!verdict.regressions.is_empty(), "a node that comes back from a taller branch goes back");
+    let [honest, ..] = &reads[..] else { panic!("nothing was read") };
+    assert!(!verdict.wrong.contains(&format!("{honest:?}")), "the first answer was true");
 }
