@@ -41,9 +41,9 @@ impl Follower {
         backend: BackendIndex,
         is_needed: bool,
     ) -> Turn {
-        if self.wanted_look(now, backend).is_none() {
-            return Turn::Rest;
-        }
+        let Some(look) = self.wanted_look(now, backend) else { return Turn::Rest };
+        // Nothing goes on before a gap is filled.
+        let is_needed = is_needed || matches!(look, Look::Block(_));
         if !fleet.may_look(now, backend, is_needed) {
             return Turn::Denied;
         }

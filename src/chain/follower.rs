@@ -357,11 +357,15 @@ impl Follower {
             uses_pending: recently(self.pending_used_at),
         };
         let schedule = &self.schedules[at];
+        // What hangs in the air is worth more than another head above it; one that has it is enough.
+        let missing = self.missing(at).filter(|missing| {
+            schedule.is_free_for_others() && !self.schedules.iter().any(|other| other.asks_for(*missing))
+        });
+        if let Some(missing) = missing {
+            return Some(Look::Block(missing));
+        }
         if schedule.wants_latest(now, &rhythm) {
             return Some(Look::Latest);
-        }
-        if let Some(missing) = self.missing(at).filter(|_| schedule.is_free_for_others()) {
-            return Some(Look::Block(missing));
         }
         schedule.wants_other(now, &rhythm)
     }
@@ -743,6 +747,11 @@ impl Follower {
                     ours.insert(BackendIndex::at(*voice));
                     our_tops.push(*tip);
                 }
+                // One of its nodes is a little behind: it has had our block all the same.
+                Joint::Joined { first: None, .. } if self.sources[*voice].had(at + 1) => {
+                    ours.insert(BackendIndex::at(*voice));
+                    our_tops.push(*tip);
+                }
                 _ => {}
             }
         }
@@ -922,7 +931,10 @@ impl Follower {
                 side.tops.push(tip);
             }
             side.weight = self.weights.of(side.voices);
-            if best.as_ref().is_none_or(|(known, _)| side.weight > known.weight) {
+            let is_better = best
+                .as_ref()
+                .is_none_or(|(known, _)| (side.weight, side.height) > (known.weight, known.height));
+            if is_better {
                 best = Some((side, root));
             }
         }
@@ -952,7 +964,14 @@ impl Follower {
             true => self.weights.of(everyone),
             false => self.weights.of(known.or(everyone)),
         };
-        let enough = side.weight >= VOICES.min(needed) && side.weight > stays;
+        // Back to where some stood still is no new start while as many are where the chain is.
+        let ahead = voices.iter().filter(|(_, tip, _)| tip.number >= served.number);
+        let ahead = ahead.fold(BackendSet::default(), |mut set, (voice, ..)| {
+            set.insert(BackendIndex::at(*voice));
+            set
+        });
+        let goes_back = side.height < served.number && self.weights.of(ahead) >= side.weight;
+        let enough = side.weight >= VOICES.min(needed) && side.weight > stays && !goes_back;
         self.is_catching_up = enough;
         if !enough || now.since(since) < patience {
             return;

@@ -83,7 +83,7 @@ pub(super) struct Schedule {
     pending_at: Option<Timestamp>,
     /// A question about the latest block, or about another one, is under way.
     asks_latest: bool,
-    asks_other: bool,
+    asks_other: Option<Look>,
     hurry: bool,
     /// It said that it cannot tell, and is not asked again before this.
     spared_until: Option<Timestamp>,
@@ -91,7 +91,12 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn is_free_for_others(&self) -> bool {
-        !self.asks_other
+        self.asks_other.is_none()
+    }
+
+    /// Whether this block is asked for.
+    pub(super) fn asks_for(&self, block: B256) -> bool {
+        self.asks_other == Some(Look::Block(block))
     }
 
     pub(super) fn begin(&mut self, now: Timestamp, look: Look) {
@@ -108,14 +113,14 @@ impl Schedule {
             Look::Block(_) => {}
         }
         if look != Look::Latest {
-            self.asks_other = true;
+            self.asks_other = Some(look);
         }
     }
 
     pub(super) fn end(&mut self, look: Look) {
         match look {
             Look::Latest => self.asks_latest = false,
-            _ => self.asks_other = false,
+            _ => self.asks_other = None,
         }
     }
 
@@ -176,7 +181,7 @@ impl Schedule {
 
     /// The other question that is due now.
     pub(super) fn wants_other(&self, now: Timestamp, rhythm: &Rhythm) -> Option<Look> {
-        if self.asks_other || !rhythm.is_used || !rhythm.is_known {
+        if self.asks_other.is_some() || !rhythm.is_used || !rhythm.is_known {
             return None;
         }
         let due = |at: Option<Timestamp>, blocks: u32, min: Duration| {

@@ -100,6 +100,11 @@ impl Source {
         self.high >= number && self.lower >= LOWER_MIN && self.tip.is_some_and(|tip| tip.number < number)
     }
 
+    /// Whether it has had this height, and shows less only now and then.
+    pub(super) fn had(&self, number: u64) -> bool {
+        self.high >= number && self.lower < LOWER_MIN
+    }
+
     /// Everybody went to another chain: heights of the old one prove nothing.
     pub(super) fn forget_heights(&mut self) {
         self.high = self.tip.map_or(0, |tip| tip.number);

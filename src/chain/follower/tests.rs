@@ -171,6 +171,38 @@ fn a_chain_that_is_slower_than_expected_is_found_out() {
 }
 
 #[test]
+fn c1_after_a_gap_that_nobody_filled_who_stood_still_does_not_take_the_chain_back() {
+    let mut follower = in_step(4);
+    for number in 102..108 {
+        (0..2).for_each(|source| follower.shows((number - 100) * 1000, source, main_block(number)));
+        follower.tick(at_ms((number - 100) * 1000 + 900));
+    }
+    assert_eq!(follower.number(), 107);
+    // Two go on, beyond a gap that is never filled; two stand still, and nothing served links to them any more.
+    for step in 0..200u64 {
+        let (ms, number) = (9000 + 250 * step, 110 + 2 * (step / 4));
+        for (source, block) in [(0, number), (1, number + (step / 2) % 2), (2, 101), (3, 101)] {
+            let before = follower.head().map(|head| head.number);
+            follower.shows(ms + source as u64, source, main_block(block));
+            follower.tick(at_ms(ms + 10));
+            assert!(follower.head().map(|head| head.number) >= before, "at {ms} ms");
+        }
+    }
+    assert!(follower.number() > 150, "{}", follower.number());
+}
+
+#[test]
+fn a_gap_is_filled_before_another_head_is_asked_for_and_by_one_backend() {
+    let mut follower = in_step(3);
+    follower.used(at_ms(1000), false, false);
+    (0..2).for_each(|source| follower.shows(3500, source, main_block(104)));
+    // Long enough for another look at the latest block to be due as well.
+    let wanted = |follower: &mut Follower, source| follower.next_look(at_ms(9000), who(source));
+    assert_eq!(wanted(&mut follower, 0), Some(Look::Block(main_block(103).id.hash)));
+    assert_eq!(wanted(&mut follower, 1), Some(Look::Latest), "one is enough");
+}
+
+#[test]
 fn c3_a_height_from_nowhere_is_disbelieved() {
     for number in [1_000_000, 0, 107] {
         let mut follower = in_step(3);
