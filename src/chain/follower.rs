@@ -827,7 +827,7 @@ impl Follower {
         let (first, side) = &sides[best];
         let Some(block) = self.tree.get(*first).cloned() else { return false };
         let moving_for = self.tempo.block_time().mul_f64(MOVING_BLOCKS).max(MOVING_MIN);
-        let moving = self.those(|source| source.moved_at.is_some_and(|at| now.since(at) <= moving_for));
+        let moving = self.those(|source| !source.stands_still(moving_for));
         let everyone = voices.iter().fold(BackendSet::default(), |mut set, (voice, ..)| {
             set.insert(BackendIndex::at(*voice));
             set

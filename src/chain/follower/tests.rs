@@ -256,6 +256,7 @@ fn c5_a_block_that_only_one_shows_waits_for_a_second_voice() {
 fn c3_a_live_minority_moves_on_once_it_went_on_for_long_enough() {
     let mut follower = in_step(3);
     for number in 102..112 {
+        (0..2).for_each(|source| follower.shows((number - 100) * 1000 - 5, source, main_block(101)));
         follower.shows((number - 100) * 1000, 2, main_block(number));
         follower.tick(at_ms((number - 100) * 1000 + 500));
     }
