@@ -558,6 +558,11 @@ impl Follower {
         let served = self.tree.tip()?.id.number;
         match self.tree.joint(tip) {
             Some(Joint::Joined { at, first: Some(_) }) if at < served => Some(Quarantine::Forked),
+            Some(Joint::Joined { at, first: Some(first) })
+                if self.fork.as_ref().is_some_and(|fork| fork.leaves_out(at, first)) =>
+            {
+                Some(Quarantine::Forked)
+            }
             // Beside the served chain, at a height where its block is known to be another one.
             Some(Joint::Adrift { root, .. })
                 if self.tree.at(root.number).is_some_and(|block| block.id.hash != root.hash) =>
@@ -1033,7 +1038,7 @@ impl Follower {
         };
         let known = self.fork.take().filter(|fork| fork.ancestor == ancestor);
         let since = known.as_ref().map_or(now, |fork| fork.since);
-        let mut is_told = known.is_some_and(|fork| fork.is_told);
+        let mut is_told = known.as_ref().is_some_and(|fork| fork.is_told);
         // Two blocks at one height for a moment are everyday life.
         if !is_told && now.since(since) >= self.tempo.block_time().min(Duration::from_secs(12)) {
             is_told = true;
@@ -1044,7 +1049,17 @@ impl Follower {
         let rival_weight =
             branches.iter().filter(|branch| !branch.is_served(self)).map(|branch| branch.weight).max();
         let is_undecided = rival_weight >= served_weight && self.pin.is_none();
-        self.fork = Some(Fork { ancestor, since, branches, is_undecided, is_told });
+        let held_to = (is_undecided && served_weight.is_none()).then(|| {
+            let held_to = known.and_then(|fork| fork.held_to);
+            held_to.filter(|first| branches.iter().any(|branch| branch.first == *first)).or_else(|| {
+                let there_since = |branch: &&Branch| {
+                    branch.voices.iter().filter_map(|voice| self.sources[voice.get()].moved_at).min()
+                };
+                branches.iter().min_by_key(there_since).map(|branch| branch.first)
+            })
+        });
+        let held_to = held_to.flatten();
+        self.fork = Some(Fork { ancestor, since, branches, is_undecided, is_told, held_to });
     }
 
     fn tell(&mut self, event: ChainEvent) {

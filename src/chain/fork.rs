@@ -68,6 +68,16 @@ pub struct Fork {
     /// No branch has more independent voices, and no operator has chosen: what was served stays.
     pub is_undecided: bool,
     pub(super) is_told: bool,
+    /// The branch that was there first, where the disagreement is about the next block and nobody has decided: what
+    /// clients have seen beyond the ancestor is most likely of it.
+    pub(super) held_to: Option<B256>,
+}
+
+impl Fork {
+    /// Whether whoever is on this branch answers nothing while nobody decides, so that clients are never told of both.
+    pub(super) fn leaves_out(&self, parent: u64, first: B256) -> bool {
+        self.is_told && parent == self.ancestor.number && self.held_to.is_some_and(|held_to| held_to != first)
+    }
 }
 
 /// One branch of a fork.

@@ -56,7 +56,7 @@ impl Sight {
     /// What is left to be seen where nobody who has the head can be reached any more.
     pub(super) fn lowered(&self, chain: &Chain) -> Option<Self> {
         let reachable = chain.decide().follower.reachable(chain.now())?;
-        (reachable < self.latest?).then_some(Self { latest: Some(reachable), ..*self })
+        (reachable < self.latest.or(self.promised)?).then_some(Self { latest: Some(reachable), ..*self })
     }
 
     fn number(&self, tag: BlockTag) -> Option<u64> {
@@ -132,7 +132,8 @@ fn rests_on(chain: &Chain, call: &Call<'_>, needs: &BlockNeeds, sight: &Sight) -
         _ if needs.mentions(BlockTag::Pending) => Named::Pending,
         _ => Named::UpTo(needs.refs().filter_map(height_of).max()),
     };
-    Rests::of(call.method, named, sight.latest)
+    // Where it is not known well enough what `latest` is, a backend says: one that has what clients were told.
+    Rests::of(call.method, named, sight.latest.or(sight.promised))
 }
 
 #[cfg(test)]

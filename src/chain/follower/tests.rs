@@ -306,6 +306,9 @@ fn c4_where_independence_is_equal_nothing_is_chosen_and_an_operator_can() {
     }
     assert_eq!(follower.number(), 101, "both branches hold this one");
     assert!(follower.fork().expect("an alarm").is_undecided);
+    // What clients ask of beyond that block is answered from one side only: the one that was there first.
+    assert_eq!(follower.quarantined(5000, 0), None);
+    assert_eq!(follower.quarantined(5000, 1), Some(Quarantine::Forked));
     follower.pin(at_ms(5000), Some(block(9, 101, 102).id.hash));
     follower.tick(at_ms(5500));
     assert_eq!(follower.head().and_then(|head| head.hash), Some(block(9, 101, 102).id.hash));

@@ -103,6 +103,8 @@ async fn c4_of_two_equal_branches_none_is_mixed_in_and_the_operator_can_choose()
     let common = stage.lab.head(2).await.number - 1;
     let undecided = async || stage.status().await["follower"]["fork"]["undecided"] == true;
     stage.until("nobody decides", undecided).await;
+    let left_out = async || stage.state(0).await == "forked" || stage.state(1).await == "forked";
+    stage.until("only one of them answers", left_out).await;
     let status = stage.status().await;
     let branches = status["follower"]["fork"]["branches"].as_array().cloned().unwrap_or_default();
     let mut sides: Vec<Vec<&str>> = branches.iter().map(names).collect();
