@@ -346,7 +346,7 @@ impl Follower {
         let tip = self.sources[at].tip;
         let newest = self.newest.map_or(0, |(number, _)| number);
         let rhythm = Rhythm {
-            block_time: self.tempo.block_time(),
+            block_time: self.tempo.soonest(),
             newest_at: self.newest.map(|(_, at)| at),
             turn: ((at as u64 + newest) % self.sources.len() as u64) as u32,
             scouts: self.sources.len() as u32,
