@@ -91,6 +91,8 @@ pub enum Quarantine {
     Forked,
     /// It showed a header that does not hash to what it claims, while others' do.
     Lying,
+    /// On its way back, it answered otherwise about a block than the backend that serves.
+    Contradicted,
 }
 
 /// One backend's view, for people.
@@ -214,10 +216,11 @@ impl Follower {
             _ => None,
         };
         match delay {
-            Some((number, delay)) if number == tip.number => {
-                if self.sources[source.get()].tip.is_none_or(|known| known.number < tip.number) {
-                    self.sources[source.get()].came_after(delay);
-                }
+            Some((number, delay))
+                if number == tip.number
+                    && self.sources[source.get()].tip.is_none_or(|known| known.number < tip.number) =>
+            {
+                self.sources[source.get()].came_after(delay);
             }
             Some(_) => {}
             // Only a block that may be one of ours sets the time: a height from nowhere does not.
@@ -297,6 +300,11 @@ impl Follower {
     /// A backend said that it lacks a block that it should have.
     pub fn lacks(&mut self, now: Timestamp, source: BackendIndex, number: u64) {
         self.sources[source.get()].lacks(now, number);
+    }
+
+    /// A backend on its way back answered a copy of a request otherwise than the one whose answer the client got.
+    pub fn contradicted(&mut self, now: Timestamp, source: BackendIndex) {
+        self.sources[source.get()].contradicted(now);
     }
 
     /// A question about blocks was asked in vain.
@@ -553,6 +561,9 @@ impl Follower {
     fn quarantine(&self, now: Timestamp, at: usize) -> Option<Quarantine> {
         if self.sources[at].is_lying(now) {
             return Some(Quarantine::Lying);
+        }
+        if self.sources[at].is_contradicted(now) {
+            return Some(Quarantine::Contradicted);
         }
         let tip = self.sources[at].tip?;
         let served = self.tree.tip()?.id.number;

@@ -5,6 +5,7 @@
 
 mod abreast;
 mod block;
+mod contradiction;
 mod event;
 mod follower;
 mod fork;
@@ -16,6 +17,7 @@ mod weight;
 
 pub use abreast::{Shown, Turn, denies_block};
 pub use block::{Block, BlockId};
+pub use contradiction::{contradict, has_one_answer, is_state};
 pub use event::ChainEvent;
 pub use follower::{Follower, HashCheck, Head, Quarantine, Standing, View};
 pub use fork::{Branch, Fork};

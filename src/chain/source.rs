@@ -7,7 +7,7 @@ use crate::policy::Timestamp;
 
 /// A node behind the same URL that was seen to lag is assumed to be there for this long.
 const SLACK_FOR: Duration = Duration::from_secs(600);
-/// A header that does not hash to what it claims is held against a backend for this long.
+/// A header that does not hash to what it claims, or an answer that another one disproves, is held against a backend for this long.
 const LIE_FOR: Duration = Duration::from_secs(600);
 /// So many looks in a row without an answer, and it has no voice until it speaks again.
 const MISSES_MAX: u32 = 3;
@@ -29,6 +29,7 @@ pub(super) struct Source {
     /// How far below that some node behind the same URL was, and when that was last seen.
     slack: Option<(u64, Timestamp)>,
     lied_at: Option<Timestamp>,
+    contradicted_at: Option<Timestamp>,
     misses: u32,
     /// So many looks in a row showed less than its greatest height.
     lower: u32,
@@ -126,6 +127,14 @@ impl Source {
         self.lied_at = Some(now);
     }
 
+    pub(super) fn contradicted(&mut self, now: Timestamp) {
+        self.contradicted_at = Some(now);
+    }
+
+    pub(super) fn is_contradicted(&self, now: Timestamp) -> bool {
+        self.contradicted_at.is_some_and(|at| now.since(at) < LIE_FOR)
+    }
+
     pub(super) fn is_lying(&self, now: Timestamp) -> bool {
         self.lied_at.is_some_and(|at| now.since(at) < LIE_FOR)
     }
@@ -134,6 +143,7 @@ impl Source {
     pub(super) fn votes(&self, now: Timestamp, fresh_for: Duration) -> bool {
         self.misses < MISSES_MAX
             && !self.is_lying(now)
+            && !self.is_contradicted(now)
             && self.heard_at.is_some_and(|at| now.since(at) <= fresh_for)
     }
 

@@ -264,6 +264,13 @@ impl Steering for Outrigger {
         self.fleet.aside_ended(now, Attempted { backend, need, took }, outcome);
     }
 
+    fn contradicted(&mut self, now: Timestamp, backend: usize) {
+        if let Some(backend) = self.fleet.index(backend) {
+            self.follower.contradicted(now, backend);
+            self.report(now);
+        }
+    }
+
     fn next_question(&mut self, now: Timestamp, backend: usize) -> Option<Question> {
         let index = self.fleet.index(backend)?;
         self.fleet.next_question(now, index)

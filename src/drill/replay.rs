@@ -58,6 +58,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         block_by_number: world.method("eth_getBlockByNumber"),
         block_by_hash: world.method("eth_getBlockByHash"),
         probing: vec![0; scenario.backends.len()],
+        comparisons: Vec::new(),
         looking: scenario.backends.iter().map(|_| None).collect(),
         private: scenario.backends.iter().map(|backend| backend.private).collect(),
         end: Timestamp::ZERO + scenario.duration,
@@ -137,6 +138,8 @@ enum What {
         method: u8,
         reply: Reply,
         took_us: u32,
+        /// Where its answer can be compared with the client's.
+        compared: Option<u32>,
     },
     Look,
     /// Whether backends are to be asked where the chain stands.
@@ -145,6 +148,16 @@ enum What {
     Shown {
         backend: u8,
     },
+}
+
+/// What a client was told, and what a copy of its request came to: whether each is the truth.
+#[derive(Clone, Copy)]
+struct Comparison {
+    backend: usize,
+    told: Option<bool>,
+    copied: bool,
+    /// The copy's answer is here.
+    has_come: bool,
 }
 
 /// A look at where the chain stands, under way.
@@ -244,6 +257,8 @@ struct Request<C> {
     height: Option<u64>,
     /// It has been sent for a lower block, since nobody had the latest.
     is_lowered: bool,
+    /// Its answer is to be compared with that of a copy.
+    compared: Option<u32>,
     /// The greatest block number that its session knew when it came.
     told_before: u64,
     marked: bool,
@@ -274,6 +289,7 @@ struct Replay<'a, S: Steering> {
     private: Vec<bool>,
     /// Questions under way at each backend.
     probing: Vec<u32>,
+    comparisons: Vec<Comparison>,
     /// The look under way at each backend.
     looking: Vec<Option<Looking>>,
     end: Timestamp,
@@ -374,7 +390,7 @@ impl<S: Steering> Replay<'_, S> {
                 self.probing[backend] -= 1;
                 self.probe_again(now, backend);
             }
-            What::Aside { backend, method, reply, took_us } => {
+            What::Aside { backend, method, reply, took_us, compared } => {
                 let (backend, method) = (usize::from(backend), usize::from(method));
                 let took = Duration::from_micros(u64::from(took_us));
                 let method_of_copy = self.world.methods()[method];
@@ -388,6 +404,10 @@ impl<S: Steering> Replay<'_, S> {
                 };
                 let outcome = self.world.verdict(method, reply);
                 self.steering.aside_ended(now, &call, backend, took, outcome);
+                if let Some(at) = compared {
+                    self.comparisons[at as usize].has_come = true;
+                    self.compare(now, at);
+                }
             }
             What::Look => {
                 for backend in 0..self.private.len() {
@@ -485,6 +505,7 @@ impl<S: Steering> Replay<'_, S> {
             latest: None,
             height: None,
             is_lowered: false,
+            compared: None,
             told_before: 0,
             marked: false,
             session: 0,
@@ -683,7 +704,31 @@ impl<S: Steering> Replay<'_, S> {
         let (took, reply) = self.in_time(&happening, backend, COPY_PATIENCE);
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (backend, method) = (backend as u8, ask.method as u8);
-        self.at(now + took, What::Aside { backend, method, reply, took_us });
+        let compared = (ask.height.is_some() && reply.answer.is_ok() && self.has_one_answer(ask.method))
+            .then(|| {
+                let copied = !happening.facts.wrong;
+                self.comparisons.push(Comparison {
+                    backend: ask.backend,
+                    told: None,
+                    copied,
+                    has_come: false,
+                });
+                (self.comparisons.len() - 1) as u32
+            });
+        self.requests[request as usize].compared = compared;
+        self.at(now + took, What::Aside { backend, method, reply, took_us, compared });
+    }
+
+    fn has_one_answer(&self, method: usize) -> bool {
+        crate::chain::is_state(self.world.methods()[method])
+    }
+
+    /// As `gateway::aside` compares, whichever answer comes later.
+    fn compare(&mut self, now: Timestamp, at: u32) {
+        let Comparison { backend, told, copied, has_come } = self.comparisons[at as usize];
+        if has_come && told.is_some_and(|told| told != copied) {
+            self.steering.contradicted(now, backend);
+        }
     }
 
     /// What a call that has no other end comes to within `limit`.
@@ -725,6 +770,7 @@ impl<S: Steering> Replay<'_, S> {
             }
             return false;
         };
+        let compared = slot.compared;
         let measures = &mut self.gauge.measures;
         measures.reads_answered += u64::from(!is_retry);
         let is_wrong = facts.wrong || answer == Answer::NullResult;
@@ -737,6 +783,10 @@ impl<S: Steering> Replay<'_, S> {
         let names_a_height = method == self.head_method || Some(method) == self.block_by_number;
         if let Some(head) = facts.head.filter(|_| names_a_height) {
             self.gauge.told_head(session, told_before, head);
+        }
+        if let Some(at) = compared {
+            self.comparisons[at as usize].told = Some(!facts.wrong);
+            self.compare(now, at);
         }
         true
     }

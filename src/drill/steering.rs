@@ -124,6 +124,10 @@ pub trait Steering {
     ) {
         let _ = (now, call, backend, took, outcome);
     }
+    /// Such a copy was answered otherwise than the client.
+    fn contradicted(&mut self, now: Timestamp, backend: usize) {
+        let _ = (now, backend);
+    }
     /// What it asks a backend of its own accord now. Asked until there is nothing, and again a moment after all of
     /// it was answered.
     fn next_question(&mut self, now: Timestamp, backend: usize) -> Option<Question> {

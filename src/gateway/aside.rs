@@ -4,6 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::chain::{contradict, has_one_answer};
+use crate::jsonrpc::reply::Payload;
 use crate::policy::classify::{self, Received};
 use crate::policy::{Attempted, BackendIndex, Class, Need, Outcome, Timestamp};
 use crate::upstream;
@@ -15,8 +21,14 @@ use super::chain::Chain;
 /// A copy that has no answer by then has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Sends the calls to `backend` as well. The fleet has booked the attempt as started.
-pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: BackendIndex, need: Need) {
+/// Sends the calls to `backend` as well. The fleet has booked the attempt as started. Where the answer can be compared
+/// with what the client is told, that is to be sent to whom it gives.
+pub(super) fn send_aside(
+    chain: &Arc<Chain>,
+    calls: &[Call<'_>],
+    backend: BackendIndex,
+    need: Need,
+) -> Option<oneshot::Sender<Bytes>> {
     let first_id = chain.ids(calls.len());
     let items: Vec<usize> = (0..calls.len()).collect();
     let body = body(calls, &items, first_id);
@@ -25,6 +37,8 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
     let sent_at = chain.now();
     let deadline = sent_at + PATIENCE;
     let repeat = if need.submits { upstream::Repeat::OnlyUnsent } else { upstream::Repeat::Safe };
+    let is_compared = matches!(calls, [call] if has_one_answer(call.method, call.params.as_deref()));
+    let (tell, told) = if is_compared { Some(oneshot::channel::<Bytes>()).unzip() } else { (None, None) };
     let mut booking = Booking { chain: chain.clone(), backend, need, sent_at, open: true };
     tokio::spawn(async move {
         let link = booking.chain.link(backend);
@@ -45,8 +59,13 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
                 ..classify::Sent::new(id, method)
             })
             .collect();
+        let mut copied = None;
         let outcome = match &*sent {
-            [one] => classify::classify(one, &received, super::unix_time_s()).outcome,
+            [one] => {
+                let verdict = classify::classify(one, &received, super::unix_time_s());
+                copied = verdict.payload;
+                verdict.outcome
+            }
             several => classify::classify_batch(several, &received, super::unix_time_s())
                 .items
                 .into_iter()
@@ -55,7 +74,14 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
                 .unwrap_or_else(|| Outcome::of(Class::Ok)),
         };
         booking.close(&outcome);
+        if let (Some(told), Some(Payload::Result(copied))) = (told, copied)
+            && let Ok(Ok(told)) = timeout(PATIENCE, told).await
+            && contradict(&told, &copied)
+        {
+            booking.contradicted();
+        }
     });
+    tell
 }
 
 /// The fleet's account of such a call: closed with an outcome, or, when the task ends before, without one.
@@ -74,6 +100,17 @@ impl Booking {
         let took = now.since(self.sent_at);
         let attempted = Attempted { backend: self.backend, need: self.need, took };
         self.chain.decide().fleet.aside_ended(now, attempted, outcome);
+    }
+}
+
+impl Booking {
+    /// Of two answers to one question one is wrong, and who was ill before is believed less.
+    fn contradicted(&self) {
+        let (chain, backend) = (&self.chain, &self.chain.link(self.backend).name);
+        tracing::warn!(chain = %chain.settings.name, %backend, "answers otherwise than the backend that serves");
+        let mut decider = chain.decide();
+        decider.follower.contradicted(chain.now(), self.backend);
+        chain.took_note(decider);
     }
 }
 

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::sleep_until;
 
+use crate::jsonrpc::reply::Payload;
 use crate::policy::classify::Verdict;
 use crate::policy::{BackendIndex, Class, Event, Flight, Outcome, Plan, Step};
 
@@ -55,12 +56,14 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
     count(&chain.calls.carried, calls.len());
     let mut step = course.on(Event::Start);
     let (mut asked_before, mut by_time) = (false, false);
+    // Who waits to compare a copy's answer with what the client is told.
+    let mut tell_copy = None;
     loop {
         let wake = match step {
             Step::Send { backend, wake, copy_to } => {
                 if let Some(copy_to) = copy_to {
                     count(&chain.calls.copies, calls.len());
-                    send_aside(chain, calls, copy_to, plan.need);
+                    tell_copy = send_aside(chain, calls, copy_to, plan.need);
                 }
                 if asked_before {
                     // Somebody who is still silent is hedged; after a failure it is another attempt.
@@ -82,6 +85,12 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
                 // Attempts that are cancelled now have sent their bytes, as far as anybody can tell.
                 if !under_way.is_empty() {
                     board.landed.iter_mut().for_each(|landed| landed.in_the_dark = true);
+                }
+                if let (Some(tell), [landed]) = (tell_copy, &*board.landed)
+                    && let Some((Verdict { payload: Some(Payload::Result(told)), .. }, _)) = &landed.said
+                {
+                    // Nobody listens where the copy has failed.
+                    let _ = tell.send(told.clone());
                 }
                 return board.landed;
             }

@@ -167,6 +167,11 @@ pub(super) fn quarantine(why: Quarantine) -> (&'static str, &'static str) {
             "forked",
             "it follows another branch than the one that is served: it gets no reads while it does",
         ),
+        Quarantine::Contradicted => (
+            "contradicted",
+            "while it was on its way back, it answered otherwise about a block than the backend that serves: it gets no \
+             reads for ten minutes after that",
+        ),
         Quarantine::Lying => {
             ("lying", "it showed a header that does not hash to what it claims, while others' headers do")
         }

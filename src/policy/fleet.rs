@@ -189,9 +189,10 @@ impl Fleet {
     pub fn set_reach(&mut self, now: Timestamp, index: BackendIndex, reach: Reach, served: u64) {
         let backend = &mut self.backends[index.get()];
         let lacks_head = reach.has.is_some_and(|has| has < served);
-        // What builds on an old block is as old.
-        backend.reach = Reach { pending_is_stale: reach.pending_is_stale || lacks_head, ..reach };
         backend.lag.since = if lacks_head { backend.lag.since.or(Some(now)) } else { None };
+        // What builds on an old block is as old. Blocks reach one node after the other: that is no reason to leave it.
+        let is_behind = super::rank::lags_for_long(now, backend);
+        backend.reach = Reach { pending_is_stale: reach.pending_is_stale || is_behind, ..reach };
     }
 
     /// What the backend said when it was asked for its chain.

@@ -157,3 +157,22 @@ fn what_nobody_who_is_left_has_is_answered_from_what_they_have() {
     assert!(answered > 0.98, "{answered}");
     assert!(seen.stale_reads > 0, "that is old, and told so");
 }
+
+#[test]
+fn who_lies_on_its_way_back_is_found_by_copies_and_stays_out() {
+    // It fails, and answers again, all of its balances made up.
+    let down = "at = \"cloud:b0\"\noutcomes = { http_500 = 1 }";
+    let lying = "[[phases]]\nname = \"q\"\nstart = \"50s\"\nend = \"99s\"\n[[phases.faults]]\nat = \"cloud:b0\"\n\
+                 content = { balance_zero = 1 }";
+    let mut scenario = scenario(3, &format!("{down}\n{lying}"));
+    // The quickest has most to lose.
+    scenario.backends[0].latency.p50 = Duration::from_millis(5);
+    scenario.backends[0].latency.p99 = Duration::from_millis(8);
+    let mut policy = Outrigger::with_defaults(&scenario, LabelMode::All, 5);
+    let seen = replay(&scenario, 5, &mut policy);
+    let calm =
+        policy.follower().standing(Timestamp::ZERO + scenario.duration, policy.fleet().index(0).unwrap());
+    assert_eq!(calm.quarantine, Some(crate::chain::Quarantine::Contradicted));
+    assert!(seen.wrong_answers + seen.wrong_answers_early <= 3, "{}", seen.wrong_answers);
+    assert_eq!(seen.share(0, 70..98), Some(0.0), "it gets no reads any more");
+}

@@ -132,9 +132,11 @@ fn who_lacks_the_head_builds_its_pending_block_on_an_old_one() {
     for (heights, chosen) in [([100, 99], 0), ([99, 100], 1)] {
         for (n, height) in heights.into_iter().enumerate() {
             let reach = Reach { has: Some(height), ..Reach::default() };
-            fleet.set_reach(at(0), BackendIndex::at(n), reach, 100);
+            for ms in [0, 3000] {
+                fleet.set_reach(at(ms), BackendIndex::at(n), reach, 100);
+            }
         }
-        for ms in 0..100 {
+        for ms in 3000..3100 {
             let first = fleet.choose(at(ms), &need, BackendSet::default(), &mut rng);
             assert_eq!(first.map(BackendIndex::get), Some(chosen));
         }
