@@ -294,6 +294,12 @@ async fn main() {
         counts.get(&(false, number)) == Some(&clients)
             && counts.get(&(true, number)) == Some(&(clients * LOGS_A_BLOCK))
     });
+    for number in measured.clone() {
+        let got = |is_log| counts.get(&(is_log, number)).copied().unwrap_or_default();
+        if (got(false), got(true)) != (clients, clients * LOGS_A_BLOCK) {
+            println!("block {number}: {} headers, {} logs", got(false), got(true));
+        }
+    }
     let asked: usize = measured.map(|number| node.blocks[number as usize].logs_asked).sum();
     println!(
         "{clients} clients, each with newHeads and logs; {blocks} blocks with {LOGS_A_BLOCK} logs, one a second"

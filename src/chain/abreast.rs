@@ -45,6 +45,9 @@ impl Follower {
         // Nothing goes on before a gap is filled.
         let is_needed = is_needed || matches!(look, Look::Block(_));
         if !fleet.may_look(now, backend, is_needed) {
+            if !fleet.may_be_looked_at(now, backend) {
+                self.missed(now, backend, Look::Latest);
+            }
             return Turn::Denied;
         }
         self.next_look(now, backend).map_or(Turn::Rest, Turn::Ask)

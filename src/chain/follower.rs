@@ -346,7 +346,7 @@ impl Follower {
         let tip = self.sources[at].tip;
         let newest = self.newest.map_or(0, |(number, _)| number);
         let rhythm = Rhythm {
-            block_time: self.tempo.block_time(),
+            block_time: self.tempo.soonest(),
             newest_at: self.newest.map(|(_, at)| at),
             turn: ((at as u64 + newest) % self.sources.len() as u64) as u32,
             scouts: self.sources.len() as u32,
@@ -832,7 +832,7 @@ impl Follower {
         let (first, side) = &sides[best];
         let Some(block) = self.tree.get(*first).cloned() else { return false };
         let moving_for = self.tempo.block_time().mul_f64(MOVING_BLOCKS).max(MOVING_MIN);
-        let moving = self.those(|source| source.moved_at.is_some_and(|at| now.since(at) <= moving_for));
+        let moving = self.those(|source| !source.stands_still(moving_for));
         let everyone = voices.iter().fold(BackendSet::default(), |mut set, (voice, ..)| {
             set.insert(BackendIndex::at(*voice));
             set

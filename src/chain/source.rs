@@ -95,6 +95,12 @@ impl Source {
         self.slack(now) > 0
     }
 
+    /// Whether it was asked so long after its head last moved, and still showed the same: not having been asked is no
+    /// standing still.
+    pub(super) fn stands_still(&self, after: Duration) -> bool {
+        self.heard_at.zip(self.moved_at).is_some_and(|(heard, moved)| heard.since(moved) > after)
+    }
+
     /// Whether it has had this height, and has shown less often enough to mean it.
     pub(super) fn went_back_from(&self, number: u64) -> bool {
         self.high >= number && self.lower >= LOWER_MIN && self.tip.is_some_and(|tip| tip.number < number)

@@ -21,6 +21,8 @@ const RANGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tempo {
     block_time: Duration,
+    /// What was expected.
+    slot: Duration,
     max: Duration,
     /// When the newest block was first seen.
     newest_at: Option<Timestamp>,
@@ -29,7 +31,12 @@ pub(super) struct Tempo {
 impl Tempo {
     pub(super) fn new(block_time: Duration, is_steady: bool) -> Self {
         let block_time = block_time.clamp(RANGE.0, RANGE.1);
-        Self { block_time, max: if is_steady { RANGE.1 } else { block_time }, newest_at: None }
+        Self {
+            block_time,
+            slot: block_time,
+            max: if is_steady { RANGE.1 } else { block_time },
+            newest_at: None,
+        }
     }
 
     /// Whether blocks come by the clock.
@@ -39,6 +46,12 @@ impl Tempo {
 
     pub(super) fn block_time(self) -> Duration {
         self.block_time
+    }
+
+    /// How soon after a block the next one may come: where slots are missed, blocks are rarer than that, and each may
+    /// come in time all the same.
+    pub(super) fn soonest(self) -> Duration {
+        self.block_time.min(self.slot)
     }
 
     pub(super) fn newest_at(self) -> Option<Timestamp> {

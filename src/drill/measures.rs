@@ -121,8 +121,10 @@ pub struct Measures {
     pub duplicate_harm: u64,
     /// Sent to a public backend although there are private ones.
     pub privacy_violations: u64,
-    /// Answers that differ from the truth.
+    /// Answers that differ from the truth, once that could be known.
     pub wrong_answers: u64,
+    /// Answers that differ from the truth before that.
+    pub wrong_answers_early: u64,
     /// Answers to `eth_getLogs` that leave some out.
     pub logs_incomplete: u64,
     /// Answers that are older than allowed, once that could be known.
@@ -131,7 +133,7 @@ pub struct Measures {
     pub fork_reads: u64,
     /// Answers from another branch before that.
     pub fork_reads_early: u64,
-    /// Block numbers below what the same session was told before.
+    /// Block numbers below what the same session had been told when it asked.
     pub head_regressions: u64,
     /// For each onset the time until at most 1 % of first attempts went there; `None`: never.
     pub diverted: Vec<(Onset, Option<Duration>)>,
@@ -364,10 +366,16 @@ impl Gauge {
         }
     }
 
-    /// A session is told a block number.
-    pub(super) fn told_head(&mut self, session: usize, head: u64) {
+    /// The greatest block number that a session has been told.
+    pub(super) fn highest_told(&self, session: usize) -> u64 {
+        self.sessions[session]
+    }
+
+    /// A session is told a block number; `before` is the greatest that it knew when it asked. Two questions on their way
+    /// at once may be answered in any order.
+    pub(super) fn told_head(&mut self, session: usize, before: u64, head: u64) {
+        self.measures.head_regressions += u64::from(head < before);
         let highest = &mut self.sessions[session];
-        self.measures.head_regressions += u64::from(head < *highest);
         *highest = head.max(*highest);
     }
 

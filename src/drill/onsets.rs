@@ -1,12 +1,13 @@
 //! When faults begin that a policy should turn away from, and when their backends are well again.
 //!
-//! A fault is there from when it makes a fifth of the calls fail. What limits (capacity, quota), concerns
-//! few calls (`match`, new connections only) or shows in content and heads alone is no such onset.
+//! A fault is there from when it makes a fifth of the calls fail, or from when a head stands where the chain is not.
+//! What limits (capacity, quota), concerns few calls (`match`, new connections only) or shows in content alone is no
+//! such onset.
 
 use std::time::Duration;
 
-use super::scenario::{Fault, Phase, Scenario, Sticky};
-use super::world::{Answer, selects};
+use super::scenario::{Fault, HeadMode, Phase, Scenario, Sticky};
+use super::world::{Answer, PROPAGATION, selects};
 
 /// From this share of failing calls on a fault is one to turn away from.
 const GRAY: f64 = 0.2;
@@ -36,12 +37,15 @@ pub fn onsets(scenario: &Scenario) -> Vec<Onset> {
     for phase in &scenario.phases {
         let mut begun = Vec::new();
         for fault in &phase.faults {
-            let Some((at, until)) = span(phase, fault) else { continue };
+            let in_heads = head_span(scenario, phase, fault);
+            let Some((at, until)) = span(phase, fault).or(in_heads) else { continue };
             let methods = fault.methods.as_ref().map(|m| m.only.clone()).unwrap_or_default();
             let mut backends = matched(scenario, fault);
             for before in &mut found {
                 // What goes on from the phase before is no new onset, it lasts longer.
-                let goes_on = before.until == at && (before.methods.is_empty() || before.methods == methods);
+                let begins = if in_heads == Some((at, until)) { phase.start } else { at };
+                let goes_on =
+                    before.until == begins && (before.methods.is_empty() || before.methods == methods);
                 let shared = before.backends & backends;
                 if goes_on && shared != 0 {
                     backends &= !shared;
@@ -132,6 +136,18 @@ fn span(phase: &Phase, fault: &Fault) -> Option<(Duration, Duration)> {
     })
 }
 
+/// From when to when a backend stands where the chain is not, as everybody could see: from the first block on that it
+/// should have and has not, once that block has got around. What some nodes behind one URL lag is no such thing.
+fn head_span(scenario: &Scenario, phase: &Phase, fault: &Fault) -> Option<(Duration, Duration)> {
+    let is_elsewhere = |mode| {
+        use HeadMode::{Catchup, Fork, Frozen, FrozenRestart, Lag};
+        matches!(mode, Catchup | Fork | Frozen | FrozenRestart | Lag)
+    };
+    fault.head.as_ref().filter(|head| is_elsewhere(head.mode))?;
+    let seen = phase.start + scenario.chain.simulated_block_time + PROPAGATION;
+    (seen < phase.end).then_some((seen, phase.end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,10 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn limits_heads_and_gray_tenths_are_no_onsets() {
-        for id in ["S14", "S23", "S24", "S37", "S39"] {
+    fn limits_clusters_and_gray_tenths_are_no_onsets() {
+        for id in ["S23", "S24", "S28", "S37", "S39"] {
             assert_eq!(seconds(id), [], "{id}");
         }
+    }
+
+    #[test]
+    fn a_head_that_stands_is_an_onset_once_the_next_block_is_everywhere() {
+        let all = onsets(&named("S14"));
+        let [one] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((one.at, one.until), (Duration::from_millis(11_500), Duration::from_secs(75)), "{one:?}");
+        assert!(!one.dead, "it answers");
     }
 
     #[test]

@@ -244,6 +244,8 @@ struct Request<C> {
     height: Option<u64>,
     /// It has been sent for a lower block, since nobody had the latest.
     is_lowered: bool,
+    /// The greatest block number that its session knew when it came.
+    told_before: u64,
     marked: bool,
     session: usize,
     transaction: Option<u32>,
@@ -483,6 +485,7 @@ impl<S: Steering> Replay<'_, S> {
             latest: None,
             height: None,
             is_lowered: false,
+            told_before: 0,
             marked: false,
             session: 0,
             transaction: None,
@@ -506,6 +509,7 @@ impl<S: Steering> Replay<'_, S> {
     fn begin(&mut self, now: Timestamp, request: u32) {
         let slot = &mut self.requests[request as usize];
         slot.started = now;
+        slot.told_before = self.gauge.highest_told(slot.session);
         let (is_retry, is_transaction) = (slot.is_retry, slot.transaction.is_some());
         let measures = &mut self.gauge.measures;
         measures.requests += 1;
@@ -709,6 +713,7 @@ impl<S: Steering> Replay<'_, S> {
     fn end_read(&mut self, now: Timestamp, request: u32, ended: Ended) -> bool {
         let slot = &self.requests[request as usize];
         let (method, session, is_retry) = (slot.method, slot.session, slot.is_retry);
+        let told_before = slot.told_before;
         self.gauge.read_took(slot.started, now.since(slot.started));
         let says = |answer: Answer| answer.is_ok() || answer == Answer::NullResult;
         let Some((answer, facts)) = ended.said().filter(|(answer, _)| says(*answer)) else {
@@ -722,14 +727,16 @@ impl<S: Steering> Replay<'_, S> {
         };
         let measures = &mut self.gauge.measures;
         measures.reads_answered += u64::from(!is_retry);
-        measures.wrong_answers += u64::from(facts.wrong || answer == Answer::NullResult);
+        let is_wrong = facts.wrong || answer == Answer::NullResult;
+        measures.wrong_answers += u64::from(is_wrong && !facts.early);
+        measures.wrong_answers_early += u64::from(is_wrong && facts.early);
         measures.logs_incomplete += u64::from(facts.incomplete);
         measures.stale_reads += u64::from(facts.stale && !facts.early);
         measures.fork_reads += u64::from(facts.forked && !facts.early);
         measures.fork_reads_early += u64::from(facts.forked && facts.early);
         let names_a_height = method == self.head_method || Some(method) == self.block_by_number;
         if let Some(head) = facts.head.filter(|_| names_a_height) {
-            self.gauge.told_head(session, head);
+            self.gauge.told_head(session, told_before, head);
         }
         true
     }

@@ -188,8 +188,9 @@ impl Fleet {
     /// What of the chain a backend has. `served` is the head that clients are told.
     pub fn set_reach(&mut self, now: Timestamp, index: BackendIndex, reach: Reach, served: u64) {
         let backend = &mut self.backends[index.get()];
-        backend.reach = reach;
         let lacks_head = reach.has.is_some_and(|has| has < served);
+        // What builds on an old block is as old.
+        backend.reach = Reach { pending_is_stale: reach.pending_is_stale || lacks_head, ..reach };
         backend.lag.since = if lacks_head { backend.lag.since.or(Some(now)) } else { None };
     }
 

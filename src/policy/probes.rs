@@ -209,22 +209,29 @@ impl Fleet {
     /// Whether a backend may be asked now where the chain stands; it is booked as asked. Who fails, is away or has
     /// not said its chain is looked after by [`Self::next_question`], and not asked besides.
     pub fn may_look(&mut self, now: Timestamp, index: BackendIndex, is_needed: bool) -> bool {
-        let backend = &mut self.backends[index.get()];
-        let told_off = backend.pause(now).is_some_and(|cooling| cooling.by_its_word);
-        let fails = backend.failing_since().is_some_and(|since| now.since(since) >= FAILED_PAUSE);
-        if backend.is_cordoned()
-            || backend.spec.private
-            || told_off
-            || fails
-            || backend.is_away()
-            || backend.identity != Identity::Confirmed
-            || backend.retirement.retired().is_some()
-            || !backend.lookout.may_spend(now, is_needed)
-        {
+        if !self.may_be_looked_at(now, index) {
             return false;
         }
-        backend.lookout.tokens -= 1.0;
-        true
+        let lookout = &mut self.backends[index.get()].lookout;
+        let may_spend = lookout.may_spend(now, is_needed);
+        if may_spend {
+            lookout.tokens -= 1.0;
+        }
+        may_spend
+    }
+
+    /// The same, whatever the budget says: who may not has no voice in what the chain is.
+    pub fn may_be_looked_at(&self, now: Timestamp, index: BackendIndex) -> bool {
+        let backend = self.backend(index);
+        let told_off = backend.pause(now).is_some_and(|cooling| cooling.by_its_word);
+        let fails = backend.failing_since().is_some_and(|since| now.since(since) >= FAILED_PAUSE);
+        !backend.is_cordoned()
+            && !backend.spec.private
+            && !told_off
+            && !fails
+            && !backend.is_away()
+            && backend.identity == Identity::Confirmed
+            && backend.retirement.retired().is_none()
     }
 
     /// A look at where the chain stands came to this: it shows as well as any question whether somebody is there.

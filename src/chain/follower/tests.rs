@@ -160,6 +160,25 @@ fn after_a_halt_the_chain_is_as_quick_as_before() {
 }
 
 #[test]
+fn where_slots_are_missed_each_block_is_looked_for_when_it_may_come() {
+    let mut follower = follower(1);
+    for number in 0..30 {
+        let mut block = (*main_block(number)).clone();
+        block.timestamp_s = number * 3;
+        follower.used(at_ms(number * 3000), false, false);
+        follower.shows(number * 3000, 0, Arc::new(block));
+    }
+    assert_eq!(follower.block_time(), BLOCK * 3);
+    follower.next_look(at_ms(87_500), who(0));
+    follower.look_ended(who(0), Look::Latest);
+    assert_eq!(
+        follower.wanted_look(at_ms(88_100), who(0)),
+        Some(Look::Latest),
+        "one slot after the last block"
+    );
+}
+
+#[test]
 fn a_chain_that_is_slower_than_expected_is_found_out() {
     let mut follower = follower(1);
     for number in 0..20 {
@@ -256,6 +275,7 @@ fn c5_a_block_that_only_one_shows_waits_for_a_second_voice() {
 fn c3_a_live_minority_moves_on_once_it_went_on_for_long_enough() {
     let mut follower = in_step(3);
     for number in 102..112 {
+        (0..2).for_each(|source| follower.shows((number - 100) * 1000 - 5, source, main_block(101)));
         follower.shows((number - 100) * 1000, 2, main_block(number));
         follower.tick(at_ms((number - 100) * 1000 + 500));
     }

@@ -125,3 +125,35 @@ fn a_session_that_is_told_a_lower_block_number_is_counted() {
     assert!(rival(RivalKind::RoundRobin, &scenario).head_regressions > 50);
     assert!(rival(RivalKind::RoundRobin, &scenario).stale_reads > 50);
 }
+
+#[test]
+fn heads_are_answered_without_a_call_and_every_session_sees_them_grow() {
+    let scenario = scenario(3, "at = \"cloud:b0\"\nhead = { mode = \"frozen\" }");
+    let seen = ours(&scenario, 5);
+    assert_eq!(seen.reads_answered, seen.reads);
+    assert_eq!((seen.head_regressions, seen.stale_reads), (0, 0));
+    assert!((seen.attempts as f64) < 0.9 * seen.requests as f64, "{} of {}", seen.attempts, seen.requests);
+}
+
+#[test]
+fn a_forked_backend_serves_no_reads() {
+    let forked = "at = \"cloud:b0\"\nhead = { mode = \"fork\", branch = \"other\", growth = 1 }";
+    let scenario = scenario(3, forked);
+    let others = rival(RivalKind::Primary, &scenario);
+    assert!(others.fork_reads > 100, "{}", others.fork_reads);
+    assert_eq!(ours(&scenario, 5).fork_reads, 0);
+}
+
+#[test]
+fn what_nobody_who_is_left_has_is_answered_from_what_they_have() {
+    // One is behind; then the other two are gone.
+    let gone =
+        |at: usize| format!("[[phases.faults]]\nat = \"cloud:b{at}\"\noutcomes = {{ conn_refused = 1 }}");
+    let fault =
+        format!("at = \"cloud:b0\"\nhead = {{ mode = \"lag\", blocks = 3 }}\n{}\n{}", gone(1), gone(2));
+    let seen = ours(&scenario(3, &fault), 5);
+    let answered = seen.reads_answered as f64 / seen.reads as f64;
+    // Of a tenth of the time; the first second goes by before they count as gone.
+    assert!(answered > 0.98, "{answered}");
+    assert!(seen.stale_reads > 0, "that is old, and told so");
+}

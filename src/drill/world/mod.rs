@@ -32,6 +32,8 @@ const RESOLVER_ROUND_TRIP: Duration = Duration::from_millis(20);
 const REFUSAL: Duration = Duration::from_millis(1);
 /// Head faults are visible after two blocks.
 const DETECTION_BLOCKS: u32 = 2;
+/// A block reaches everybody within this, and is served then: a head is old one block and this after it was made.
+pub(super) const PROPAGATION: Duration = Duration::from_millis(500);
 /// Chains with faster blocks are judged in seconds.
 const SLOW_CHAIN: Duration = Duration::from_secs(10);
 const FAST_CHAIN_STALE: Duration = Duration::from_secs(2);
@@ -251,8 +253,9 @@ impl World {
 
     /// The truth about an answer that rests on this height of the served chain.
     pub fn facts_at(&self, now: Timestamp, height: u64) -> Facts {
-        let canonical = self.heads.chain.height(now);
-        let stale = canonical.saturating_sub(height) > self.stale_blocks;
+        // Blocks are shortened, their way through the network is not.
+        let by_then = Timestamp::after_origin(now.since_origin().saturating_sub(PROPAGATION));
+        let stale = self.heads.chain.height(by_then).saturating_sub(height) > self.stale_blocks;
         Facts { head: Some(height), stale, ..Facts::default() }
     }
 
@@ -357,6 +360,11 @@ impl World {
         Some(self.phase)
     }
 
+    /// What is wrong for no longer than this cannot be known yet.
+    fn grace(&self) -> Duration {
+        self.heads.block_time() * (DETECTION_BLOCKS + u32::try_from(self.stale_blocks).unwrap_or(u32::MAX))
+    }
+
     fn read(
         &self,
         now: Timestamp,
@@ -382,9 +390,7 @@ impl World {
                 return (lacks.into(), facts);
             }
             if asks_for_the_head {
-                let grace = self.heads.block_time()
-                    * (DETECTION_BLOCKS + u32::try_from(self.stale_blocks).unwrap_or(u32::MAX));
-                let is_early = standing.wrong_since.is_some_and(|since| now < since + grace);
+                let is_early = standing.wrong_since.is_some_and(|since| now < since + self.grace());
                 facts = self.facts_at(now, rests_on);
                 facts.forked = standing.is_forked(rests_on);
                 // Who names a number answers for its age; who is asked for it, for its branch.
@@ -400,6 +406,9 @@ impl World {
         }
         let mut reply = Answer::Ok;
         if let Some(content) = content {
+            // Phases begin with their faults.
+            let since = self.phases.get(self.phase).map_or(Timestamp::ZERO, |(start, ..)| *start);
+            facts.early |= now < since + self.grace();
             match method {
                 "eth_getBalance" => {
                     facts.wrong = draws.chance(content.balance_zero + content.balance_random);

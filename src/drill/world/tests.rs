@@ -322,3 +322,65 @@ fn bytes_for_a_socket_are_those_that_were_judged() {
     }
     assert!(matches!(world.received(9, Answer::Http503.into(), ""), Received::Http { status: 503, .. }));
 }
+
+fn numbered(world: &mut World, now: f64, method: &str, height: u64) -> Happening {
+    let ask = Ask { height: Some(height), ..call(world, 0, method, 1) };
+    world.ask(at(now), &ask)
+}
+
+#[test]
+fn whoever_lacks_a_numbered_block_says_so_as_nodes_do() {
+    let mut world = world("at = \"cloud:a\"\nhead = { mode = \"frozen\" }");
+    let (canonical, own) = world.heights(at(15.0), 0, 1);
+    assert!(canonical > own);
+    let class = |world: &World, method: &str, seen: &Happening| {
+        world.verdict(world.method(method).unwrap(), seen.reply).class
+    };
+    for (method, height, expected) in [
+        ("eth_call", canonical, Class::BlockNotFound),
+        ("eth_getBlockByNumber", canonical, Class::SilentWrong),
+        ("eth_call", own, Class::Ok),
+        ("eth_getBlockByNumber", own, Class::Ok),
+    ] {
+        let seen = numbered(&mut world, 15.0, method, height);
+        assert_eq!(class(&world, method, &seen), expected, "{method} at {height}");
+    }
+    // What was asked for is old; that it was answered from there is nobody's lie.
+    let seen = numbered(&mut world, 15.0, "eth_call", own);
+    assert!(seen.facts.stale && !seen.facts.early && seen.facts.head == Some(own), "{:?}", seen.facts);
+}
+
+#[test]
+fn logs_up_to_a_block_that_a_node_lacks_end_without_a_word_where_the_fault_says_so() {
+    let fault =
+        "at = \"cloud:a\"\nhead = { mode = \"lag\", blocks = 3 }\ncontent = { logs_end_at_head = true }";
+    let mut world = world(fault);
+    let (canonical, own) = world.heights(at(15.0), 0, 1);
+    assert!(numbered(&mut world, 15.0, "eth_getLogs", canonical).facts.incomplete);
+    assert!(!numbered(&mut world, 15.0, "eth_getLogs", own).facts.incomplete);
+    assert!(!numbered(&mut world, 15.0, "eth_call", canonical).reply.answer.is_ok(), "only logs");
+}
+
+#[test]
+fn a_branch_is_one_chain_that_hangs_on_the_canonical_one() {
+    let world = world("at = \"*\"\nhead = { mode = \"fork\", branch = \"other\", growth = 0.5 }");
+    let shown = |now: f64, backend: usize, look| match world.shown(at(now), backend, 1, look) {
+        Shown::Block(block, _) => Some(block),
+        _ => None,
+    };
+    let mut block = shown(19.0, 0, Look::Latest).expect("its head");
+    assert_eq!(Some(block.id), shown(19.0, 1, Look::Latest).map(|other| other.id), "both are on it");
+    let before = shown(9.9, 0, Look::Latest).expect("its head before");
+    let mut steps = 0;
+    while block.id != before.id {
+        let parent = shown(19.0, 0, Look::Block(block.parent)).expect("every parent is there");
+        assert_eq!((parent.id.hash, parent.id.number + 1), (block.parent, block.id.number));
+        assert!(parent.timestamp_s <= block.timestamp_s);
+        (block, steps) = (parent, steps + 1);
+    }
+    assert!((3..=6).contains(&steps), "{steps}");
+    let lost = shown(25.0, 0, Look::Latest).expect("back on the canonical chain");
+    assert!(lost.id.number > before.id.number + 10);
+    let branch = shown(19.0, 0, Look::Latest).expect("its head");
+    assert_eq!(shown(25.0, 0, Look::Block(branch.id.hash)), None, "nobody keeps the other branch");
+}

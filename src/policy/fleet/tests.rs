@@ -113,3 +113,30 @@ fn h3_failing_together_lowers_the_effective_number_though_no_label_is_shared() {
     assert!(numbers[0] > 2.2 && numbers[3] < 2.2, "once is an accident, four times is a rule: {numbers:?}");
     assert_eq!(fleet.diversity(at(200_000)).independent, 3, "labels know nothing of it");
 }
+
+/// C7.
+#[test]
+fn who_lacks_the_head_builds_its_pending_block_on_an_old_one() {
+    let mut fleet = fleet(2);
+    let need = Need {
+        class: MethodClass::State,
+        method: Some("eth_getTransactionCount"),
+        urgency: Urgency::FollowUp,
+        submits: false,
+        prefer: None,
+        only: None,
+        rests: super::super::Rests::OnPending,
+        depth: None,
+    };
+    let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
+    for (heights, chosen) in [([100, 99], 0), ([99, 100], 1)] {
+        for (n, height) in heights.into_iter().enumerate() {
+            let reach = Reach { has: Some(height), ..Reach::default() };
+            fleet.set_reach(at(0), BackendIndex::at(n), reach, 100);
+        }
+        for ms in 0..100 {
+            let first = fleet.choose(at(ms), &need, BackendSet::default(), &mut rng);
+            assert_eq!(first.map(BackendIndex::get), Some(chosen));
+        }
+    }
+}

@@ -32,8 +32,9 @@ use super::{Connection, Shared, pages, rpc};
 const UPGRADE_PATIENCE: Duration = Duration::from_secs(10);
 /// Held by every connection, however idle; longer messages take more while they come.
 const READ_BUFFER_BYTES: usize = 8 << 10;
-/// News for one client that come together go out together.
-const WRITE_BUFFER_BYTES: usize = 16 << 10;
+/// News for one client that come together go out together, some headers or logs at a time. What it has once grown to
+/// stays with the connection.
+const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
 /// A connection's place in the house, kept for as long as anything of it lives: HTTP's own task ends with the upgrade.
 pub(super) struct Place {
