@@ -214,10 +214,11 @@ impl Follower {
             _ => None,
         };
         match delay {
-            Some((number, delay)) if number == tip.number => {
-                if self.sources[source.get()].tip.is_none_or(|known| known.number < tip.number) {
-                    self.sources[source.get()].came_after(delay);
-                }
+            Some((number, delay))
+                if number == tip.number
+                    && self.sources[source.get()].tip.is_none_or(|known| known.number < tip.number) =>
+            {
+                self.sources[source.get()].came_after(delay);
             }
             Some(_) => {}
             // Only a block that may be one of ours sets the time: a height from nowhere does not.
