@@ -33,7 +33,7 @@ async fn canonical(lab: &Lab, bell: &Bell, above: u64) -> Vec<Facts> {
 /// What a client of this kind tells of these blocks, apart from how blocks and logs mix.
 fn expected(feed: Feed, blocks: &[Facts]) -> (Vec<Heard>, Vec<Heard>) {
     let block = |facts: &Facts| match feed {
-        Feed::Viem | Feed::Web3py => Some((Some(facts.number), Some(facts.hash.clone()))),
+        Feed::Viem | Feed::Web3py | Feed::Alloy => Some((Some(facts.number), Some(facts.hash.clone()))),
         Feed::Ethers => Some((Some(facts.number), None)),
         Feed::ViemFilters => Some((None, Some(facts.hash.clone()))),
         Feed::EthersFilter => None,
@@ -140,37 +140,47 @@ async fn s5_filters_tell_each_block_and_log_once_while_one_backend_after_another
 #[tokio::test]
 async fn s2_a_reorg_takes_back_the_logs_of_dropped_blocks_and_then_tells_the_new_ones() {
     let mut stage = Stage::start(3).await;
-    let (listeners, above) = listen(&[Feed::Web3py], stage.proxy.address(), &stage.lab, &stage.bell).await;
-    let listener = &listeners[0];
+    // the two whose block events carry the header as it was sent
+    let feeds = [Feed::Web3py, Feed::Alloy];
+    let (listeners, above) = listen(&feeds, stage.proxy.address(), &stage.lab, &stage.bell).await;
     stage.bell.blocks(5).await;
     stage.stop_clock().await;
     hears_all(&listeners, &stage.lab, &stage.bell, above, || stage.proxy.said()).await;
     let before = canonical(&stage.lab, &stage.bell, above).await;
-    let told_before = listener.heard().len();
+    let told_before: Vec<usize> = listeners.iter().map(|listener| listener.heard().len()).collect();
     stage.lab.reorg(3).await;
     stage.start_clock();
     stage.bell.blocks(3).await;
     stage.stop_clock().await;
     let after = canonical(&stage.lab, &stage.bell, above).await;
     let kept = before.len() - 3;
-    let (_, dropped) = expected(Feed::Web3py, &before[kept..]);
-    let (added, logs) = expected(Feed::Web3py, &after[kept..]);
-    let news = || listener.heard()[told_before..].to_vec();
-    let is_block = |one: &Heard| matches!(one, Heard::Block { .. });
-    let all_are_there = async || news().len() >= dropped.len() + added.len() + logs.len();
-    stage.until("all of it is told", all_are_there).await;
-    let (blocks, told): (Vec<Heard>, Vec<Heard>) = news().into_iter().partition(is_block);
-    assert_eq!(blocks, added, "every block of the new branch, once");
-    let (taken_back, new) = told.split_at(dropped.len());
-    let by_transaction = |logs: &[Heard], was_removed: bool| -> HashMap<String, String> {
-        let of = |log: &Heard| match log {
-            Heard::Log { block, transaction, removed } if *removed == was_removed => {
-                (transaction.clone(), block.clone())
-            }
-            other => panic!("{other:?} in {told:#?}"),
-        };
-        logs.iter().map(of).collect()
+    for (listener, told_before) in listeners.iter().zip(told_before) {
+        let (_, dropped) = expected(listener.feed, &before[kept..]);
+        let (added, logs) = expected(listener.feed, &after[kept..]);
+        let news = || listener.heard()[told_before..].to_vec();
+        let all_are_there = async || news().len() >= dropped.len() + added.len() + logs.len();
+        stage.until("all of it is told", all_are_there).await;
+        let is_block = |one: &Heard| matches!(one, Heard::Block { .. });
+        let (blocks, told): (Vec<Heard>, Vec<Heard>) = news().into_iter().partition(is_block);
+        assert_eq!(blocks, added, "{:?}: every block of the new branch, once", listener.feed);
+        let (taken_back, new) = told.split_at(dropped.len());
+        assert_eq!(
+            blocks_of(taken_back, true),
+            blocks_of(&dropped, false),
+            "{:?}: taken back first",
+            listener.feed
+        );
+        assert_eq!(new, logs, "{:?}: then told anew", listener.feed);
+    }
+}
+
+/// The block of each log's transaction; all were taken back, or none.
+fn blocks_of(logs: &[Heard], were_removed: bool) -> HashMap<&str, &str> {
+    let of = |log| match log {
+        &Heard::Log { ref block, ref transaction, removed } if removed == were_removed => {
+            (transaction.as_str(), block.as_str())
+        }
+        other => panic!("{other:?} among {logs:#?}"),
     };
-    assert_eq!(by_transaction(taken_back, true), by_transaction(&dropped, false), "taken back first");
-    assert_eq!(new, logs, "then told anew");
+    logs.iter().map(of).collect()
 }

@@ -37,6 +37,13 @@ pub fn clients() -> &'static Clients {
     })
 }
 
+/// alloy's client, which `tests/run` builds from a crate of its own.
+pub fn alloy() -> PathBuf {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/alloy/debug/alloy-feed");
+    assert!(binary.is_file(), "{} is missing: run tests/run, it builds it", binary.display());
+    binary
+}
+
 /// The binary of this platform's package, or the one that the environment names (see tests/run).
 fn foundry(scripts: &Path, tool: &str, given: Option<PathBuf>) -> PathBuf {
     let installed = || {

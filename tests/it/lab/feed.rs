@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::clients::clients;
+use super::clients::{alloy, clients};
 use super::leash::Leash;
 
 /// Starting Node or Python and subscribing, on a busy machine.
@@ -19,6 +19,8 @@ pub enum Feed {
     Ethers,
     /// web3.py over WebSocket.
     Web3py,
+    /// alloy over WebSocket.
+    Alloy,
     /// viem over HTTP, by a block filter and a log filter; it tells hashes of blocks only.
     ViemFilters,
     /// ethers over HTTP, by a log filter; it tells logs only.
@@ -51,7 +53,7 @@ pub enum Heard {
 
 impl Feed {
     /// Those that subscribe.
-    pub const SOCKETS: [Feed; 3] = [Feed::Viem, Feed::Ethers, Feed::Web3py];
+    pub const SOCKETS: [Feed; 4] = [Feed::Viem, Feed::Ethers, Feed::Web3py, Feed::Alloy];
     /// Those that poll filters.
     pub const FILTERS: [Feed; 2] = [Feed::ViemFilters, Feed::EthersFilter];
 
@@ -59,15 +61,18 @@ impl Feed {
     pub async fn start(self, address: &str, contract: &str) -> Listener {
         let found = clients();
         let script = |name: &str| found.scripts.join("feeds").join(name).to_string_lossy().into_owned();
+        let node = || PathBuf::from("node");
         let (program, script, client) = match self {
-            Feed::Viem => (PathBuf::from("node"), script("viem.mjs"), None),
-            Feed::Ethers => (PathBuf::from("node"), script("ethers.mjs"), None),
-            Feed::Web3py => (found.python.clone(), script("web3py.py"), None),
-            Feed::ViemFilters => (PathBuf::from("node"), script("polls.mjs"), Some("viem")),
-            Feed::EthersFilter => (PathBuf::from("node"), script("polls.mjs"), Some("ethers")),
+            Feed::Viem => (node(), Some(script("viem.mjs")), None),
+            Feed::Ethers => (node(), Some(script("ethers.mjs")), None),
+            Feed::Web3py => (found.python.clone(), Some(script("web3py.py")), None),
+            Feed::Alloy => (alloy(), None, None),
+            Feed::ViemFilters => (node(), Some(script("polls.mjs")), Some("viem")),
+            Feed::EthersFilter => (node(), Some(script("polls.mjs")), Some("ethers")),
         };
         let scheme = if Feed::SOCKETS.contains(&self) { "ws" } else { "http" };
-        let mut args = vec![script, format!("{scheme}://{address}/"), "--contract".into(), contract.into()];
+        let mut args: Vec<String> = script.into_iter().collect();
+        args.extend([format!("{scheme}://{address}/"), "--contract".into(), contract.into()]);
         args.extend(client.iter().flat_map(|client| ["--client".to_owned(), (*client).to_owned()]));
         let process = Leash::start(&program, &args, &[]);
         let process = process.unwrap_or_else(|e| panic!("{self:?} does not start ({e}): run tests/run"));

@@ -1,6 +1,7 @@
 //! alloy over WebSocket: `subscribe_blocks` and `subscribe_logs`.
 //!
 //! `alloy-feed URL --contract ADDRESS`; what it writes is said in feeds/told.mjs.
+#![forbid(unsafe_code)]
 
 use alloy_primitives::{Address, b256};
 use alloy_provider::{Provider, ProviderBuilder, WsConnect};
@@ -20,11 +21,13 @@ async fn listen() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(option, "--contract");
     let contract: Address = contract.parse()?;
     // A lost connection ends the feed: what alloy does to get it back must not hide that it was lost.
-    let provider = ProviderBuilder::new().connect_ws(WsConnect::new(url.as_str()).with_max_retries(0)).await?;
+    let provider =
+        ProviderBuilder::new().connect_ws(WsConnect::new(url.as_str()).with_max_retries(0)).await?;
     // Rang(address indexed who, uint256 count)
     let rang = b256!("568004d1c712e9de32b6bfbe7228d41026359611c76e4d6d4c27807fd7f68a94");
     let mut blocks = provider.subscribe_blocks().await?.into_stream();
-    let mut logs = provider.subscribe_logs(&Filter::new().address(contract).event_signature(rang)).await?.into_stream();
+    let mut logs =
+        provider.subscribe_logs(&Filter::new().address(contract).event_signature(rang)).await?.into_stream();
     println!("{{\"up\":true}}");
     loop {
         tokio::select! {
