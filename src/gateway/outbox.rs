@@ -114,18 +114,25 @@ impl Outbox {
     }
 
     pub(super) fn push(&self, subscription: HandleId, result: Bytes) {
-        let notification = Notification { subscription, result };
+        self.push_all(subscription, [result]);
+    }
+
+    /// News that come together wake their reader once, and go out together.
+    pub(super) fn push_all(&self, subscription: HandleId, results: impl IntoIterator<Item = Bytes>) {
         let mut waiting = self.waiting();
-        if waiting.end.is_some() {
-            return;
-        }
-        waiting.bytes += notification.weight();
-        waiting.queue.push_back(notification);
-        // A lone one may be of any size: it has to come through.
-        let full = waiting.bytes > self.bytes_max || waiting.queue.len() > WAITING_MAX;
-        if full && waiting.queue.len() > 1 {
-            let end = SessionEnd::TooSlow { waiting: waiting.queue.len() };
-            waiting.close(end);
+        for result in results {
+            if waiting.end.is_some() {
+                break;
+            }
+            let notification = Notification { subscription, result };
+            waiting.bytes += notification.weight();
+            waiting.queue.push_back(notification);
+            // A lone one may be of any size: it has to come through.
+            let full = waiting.bytes > self.bytes_max || waiting.queue.len() > WAITING_MAX;
+            if full && waiting.queue.len() > 1 {
+                let end = SessionEnd::TooSlow { waiting: waiting.queue.len() };
+                waiting.close(end);
+            }
         }
         drop(waiting);
         self.news.notify_one();

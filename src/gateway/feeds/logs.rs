@@ -289,9 +289,8 @@ impl Desk {
             .map(|log| Arc::new(KeptLog { json: Bytes::copy_from_slice(&log.json), ..log }))
             .collect();
         for (filter, members) in groups {
-            for log in logs.iter().filter(|log| fits(filter, log)) {
-                push(members, work.number, log);
-            }
+            let fitting: Vec<_> = logs.iter().filter(|log| fits(filter, log)).collect();
+            push(members, work.number, &fitting);
         }
         self.keep(work.number, Told { block, logs, added: work.number, is_over: false });
     }
@@ -304,9 +303,8 @@ impl Desk {
         let added = told.added;
         let logs: Vec<_> = told.logs.iter().map(|log| Arc::new(super::fetch::removed(log))).collect();
         for (filter, members) in &self.wanted {
-            for log in logs.iter().filter(|log| filter.matches(block.number, &log.address, &log.topics)) {
-                push(members, added, log);
-            }
+            let fits = |log: &&Arc<KeptLog>| filter.matches(block.number, &log.address, &log.topics);
+            push(members, added, &logs.iter().filter(fits).collect::<Vec<_>>());
         }
         self.keep(work.number, Told { block, logs, added, is_over: true });
     }
@@ -332,11 +330,14 @@ impl Desk {
     }
 }
 
-/// Tells all who wanted it when it came under this number.
-fn push(members: &HashMap<HandleId, Member>, number: u64, log: &KeptLog) {
+/// Tells all who wanted them when they came under this number.
+fn push(members: &HashMap<HandleId, Member>, number: u64, logs: &[&Arc<KeptLog>]) {
+    if logs.is_empty() {
+        return;
+    }
     for (id, member) in members.iter().filter(|(_, member)| member.from <= number) {
         if let Some(outbox) = &member.outbox {
-            outbox.push(*id, log.json.clone());
+            outbox.push_all(*id, logs.iter().map(|log| log.json.clone()));
         }
     }
 }

@@ -353,6 +353,17 @@ async fn s1_pending_transactions_are_told_once_while_somebody_listens() {
     let mut of_whole: Vec<_> = seen[&whole].iter().map(|tx| tx["hash"].clone()).collect();
     of_whole.sort_by_key(ToString::to_string);
     assert_eq!(of_whole, hashes.map(|hash| json!(hash)));
+    // The pool shows the same again with every question.
+    let polls = || made.lock().expect("unpoisoned").iter().filter(|m| *m == "eth_getFilterChanges").count();
+    let seen_before = polls();
+    timeout(BOUND, async {
+        while polls() < seen_before + 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it is asked again");
+    assert_eq!(session.try_next(), Ok(None));
     drop(session);
     let gone = async {
         while made.lock().expect("unpoisoned").last().is_none_or(|last| last != "eth_uninstallFilter") {
