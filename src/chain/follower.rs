@@ -19,7 +19,7 @@ use crate::policy::{BackendIndex, BackendSet, DomainLabels, Timestamp};
 /// So many independent voices carry a new block, where as many are there.
 const VOICES: u32 = 2;
 /// Whose head moved within so many block times takes part in carrying new ones.
-const MOVING_BLOCKS: f64 = 2.5;
+const MOVING_BLOCKS: f64 = 2.0;
 const MOVING_MIN: Duration = Duration::from_millis(1500);
 /// A block that enough carry waits so long for most to have it: one part of a block time, at most this.
 const HOLD_PART: u32 = 4;
@@ -733,10 +733,10 @@ impl Follower {
         false
     }
 
-    /// Whether a branch that prevails does so for good: one that is no longer than the served one must keep up for a while,
+    /// Whether a branch that prevails does so for good: one that is shorter than the served one must keep up for a while,
     /// or it is one that falls behind, whoever follows it yet.
     fn has_held_out(&mut self, now: Timestamp, first: B256, theirs: &Side, ours: &Side) -> bool {
-        if theirs.height > ours.height {
+        if theirs.height >= ours.height {
             return true;
         }
         let behind = ours.height - theirs.height;
@@ -860,14 +860,17 @@ impl Follower {
         });
         // The operator's word is enough.
         let is_pinned = self.pin_side(tip.number, *first) == Some(true);
-        let needed = if is_pinned { 1 } else { VOICES.min(self.weights.of(waited_for)) };
+        let needed = if is_pinned { 1 } else { VOICES.min(self.weights.operators(waited_for)) };
         let is_alone_for_long = side.height >= block.id.number + 2 && sides.len() == 1 && {
             // Everybody else stands still while this one goes on as the chain does.
             self.tempo.newest_at().is_some_and(|at| now.since(at) > moving_for)
         };
-        if side.weight < needed && !is_alone_for_long {
+        if self.weights.operators(side.voices) < needed && !is_alone_for_long {
             return false;
         }
+        // Several operators of one cloud or one software are no invention, but may share a defect: others get a moment to
+        // contradict.
+        let may_be_contradicted = !is_pinned && side.weight < VOICES.min(self.weights.of(waited_for));
         // Most have it, or have had the time: who is asked for it next should.
         let since = match self.ripening {
             Some((ripening, since)) if ripening == *first => since,
@@ -877,7 +880,7 @@ impl Follower {
             }
         };
         let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
-        let most = side.voices.len() * 2 > waited_for.len();
+        let most = side.voices.len() * 2 > waited_for.len() && !may_be_contradicted;
         if !most && now.since(since) < hold && side.height <= block.id.number {
             return false;
         }

@@ -5,6 +5,9 @@ use crate::policy::{BackendSet, DomainKind, DomainLabels};
 /// What makes two backends one voice: the same operator, the same cloud, the same node software.
 const KINDS: [DomainKind; 3] = [DomainKind::Provider, DomainKind::Cloud, DomainKind::Client];
 
+/// Where the operator stands among them.
+const PROVIDER: usize = 0;
+
 /// The places of all backends, by their index.
 #[derive(Debug, Default)]
 pub(super) struct Weights(Vec<[u16; KINDS.len()]>);
@@ -44,6 +47,12 @@ impl Weights {
             }
         }
         seen.iter().map(|names| names.count_ones()).min().unwrap_or(0)
+    }
+
+    /// How many operators these are: enough to know that a block is not one operator's invention, where nobody shows another.
+    pub(super) fn operators(&self, set: BackendSet) -> u32 {
+        let places = set.iter().filter_map(|index| self.0.get(index.get()));
+        places.fold(0u64, |seen, place| seen | 1 << (place[PROVIDER] & 63)).count_ones()
     }
 }
 
