@@ -1,5 +1,5 @@
 //! Calls that no client waits for, in tasks of their own: copies of requests that prove whether a backend is
-//! well again, and transactions on their way to further backends.
+//! well again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
     let sent_at = chain.now();
     let deadline = sent_at + PATIENCE;
     let repeat = if need.submits { upstream::Repeat::OnlyUnsent } else { upstream::Repeat::Safe };
-    let mut booking = Booking { chain: chain.clone(), backend, need, sent_at, open: true };
+    let booking = Booking::open(chain.clone(), backend, need);
     tokio::spawn(async move {
         let link = booking.chain.link(backend);
         let until = booking.chain.instant(deadline);
@@ -59,7 +59,7 @@ pub(super) fn send_aside(chain: &Arc<Chain>, calls: &[Call<'_>], backend: Backen
 }
 
 /// The fleet's account of such a call: closed with an outcome, or, when the task ends before, without one.
-struct Booking {
+pub(super) struct Booking {
     chain: Arc<Chain>,
     backend: BackendIndex,
     need: Need,
@@ -68,7 +68,13 @@ struct Booking {
 }
 
 impl Booking {
-    fn close(&mut self, outcome: &Outcome) {
+    /// The attempt starts now.
+    pub(super) fn open(chain: Arc<Chain>, backend: BackendIndex, need: Need) -> Self {
+        let sent_at = chain.now();
+        Self { chain, backend, need, sent_at, open: true }
+    }
+
+    pub(super) fn close(mut self, outcome: &Outcome) {
         self.open = false;
         let now = self.chain.now();
         let took = now.since(self.sent_at);

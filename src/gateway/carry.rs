@@ -13,7 +13,7 @@ use super::chain::Chain;
 use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
-use super::{transaction, watch};
+use super::{agree, transaction, watch};
 
 /// Gets one admitted call answered.
 pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
@@ -77,7 +77,7 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
-    call.known_to_exist |= plan.need.prefer.is_some();
+    call.known_to_exist |= plan.need.prefer.is_some() || agree::is_promised(chain, call);
     (plan.need.rests, plan.need.depth) = resolve(chain, call, sight);
     plan
 }
@@ -114,16 +114,20 @@ pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
         },
     };
     let backends = vec![chain.link(backend).name.clone()];
-    Answered { said, trail: Trail { backends, source: Source::Backend, attempts, hint: None } }
+    let trail = Trail { backends, source: Source::Backend, attempts, hint: None };
+    agree::agree(chain, call, Answered { said, trail })
+}
+
+/// A backend took the call's transaction.
+pub(super) fn took(chain: &Chain, call: &Call<'_>, backend: BackendIndex) {
+    let Some(transaction) = &call.transaction else { return };
+    chain.accepted.took(chain.now(), transaction, backend);
+    chain.decide().follower.took_transaction(chain.now(), backend);
+    chain.look_wanted.notify_waiters();
+    chain.feeds.pending.tell(transaction.hash());
 }
 
 fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
-    if let Some(transaction) = &call.transaction {
-        chain.accepted.took(chain.now(), transaction, backend);
-        chain.decide().follower.took_transaction(chain.now(), backend);
-        chain.look_wanted.notify_waiters();
-        chain.feeds.pending.tell(transaction.hash());
-    }
     let Some(payload) = payload else { return };
     if let Payload::Result(bytes) = payload
         && let Some(number) = shown_height(call, bytes)

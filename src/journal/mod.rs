@@ -34,11 +34,13 @@ pub(crate) struct Bounds {
     pub(crate) entries_max: u64,
     /// Those that are over are forgotten after this, in seconds.
     pub(crate) age_max_s: u64,
+    /// Whether room is made in a full file; the writer says no where it has just found none.
+    looks_for_room: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { entries_max: 100_000, age_max_s: 7 * 24 * 3600 }
+        Self { entries_max: 100_000, age_max_s: 7 * 24 * 3600, looks_for_room: true }
     }
 }
 

@@ -22,7 +22,7 @@ fn entry(n: u64) -> Entry {
         nonce: Some(n),
         private: false,
         fate: Fate::Submitted,
-        submitted_at_s: 1_700_000_000,
+        submitted_at_s: 4_000_000_000,
         changed_at_s: 1_700_000_000 + n,
         resends: 0,
         told: Default::default(),
@@ -292,7 +292,8 @@ async fn many_that_wait_share_a_sync() {
 
 #[tokio::test]
 async fn what_is_over_makes_room_the_oldest_first_and_what_is_under_way_does_not() {
-    let journal = Disk::default().journal(Bounds { entries_max: 8, age_max_s: u64::MAX / 2 });
+    let journal =
+        Disk::default().journal(Bounds { entries_max: 8, age_max_s: u64::MAX / 2, ..Bounds::default() });
     for n in 0..8 {
         journal.write(entry(n)).await.expect("room");
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redb::{Durability, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::chain::EXPIRES_AFTER;
+
 use super::store::{BYTES, Key, RECORDS, Store};
 use super::{Bounds, Entry, JournalError, Record};
 
@@ -16,6 +18,8 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// While the disk fails, so many writes that failed are remembered.
 const UNDO_MAX: usize = 100_000;
+/// In a full file nobody looks for room again before this: it takes a third of a second.
+const FULL_FOR: Duration = Duration::from_secs(5);
 /// When the file is full, so many make room at once that this stays rare.
 const ROOM_SHARE: u64 = 16;
 
@@ -46,6 +50,7 @@ impl Order {
 pub(super) fn run(store: &Store, mut orders: mpsc::Receiver<Order>, bounds: Bounds) {
     let mut tidied_at: Option<Instant> = None;
     let mut undo = Vec::new();
+    let mut full_at: Option<Instant> = None;
     while let Some(first) = orders.blocking_recv() {
         let mut bytes = first.bytes();
         let mut group = vec![first];
@@ -56,10 +61,20 @@ pub(super) fn run(store: &Store, mut orders: mpsc::Receiver<Order>, bounds: Boun
             bytes += next.bytes();
             group.push(next);
         }
-        let tidy = tidied_at.is_none_or(|at| at.elapsed() >= TIDY_EVERY);
+        let ends = |order: &Order| matches!(&order.put, Put::Change(record) if !record.fate.is_open());
+        if group.iter().any(ends) {
+            full_at = None;
+        }
+        let full = full_at.is_some_and(|at| at.elapsed() < FULL_FOR);
+        let bounds = Bounds { looks_for_room: !full, ..bounds };
+        let tidy = !full && tidied_at.is_none_or(|at| at.elapsed() >= TIDY_EVERY);
         let written = write(store, &group, bounds, tidy, &mut undo);
         if tidy && written.is_ok() {
             tidied_at = Some(Instant::now());
+        }
+        let is_full = |refused: &Option<JournalError>| matches!(refused, Some(JournalError::Full { .. }));
+        if !full && written.as_ref().is_ok_and(|each| each.iter().any(is_full)) {
+            full_at = Some(Instant::now());
         }
         for (order, result) in group.into_iter().zip(results(written)) {
             if let Some(done) = order.done {
@@ -193,7 +208,7 @@ fn make_room(
     let mut records = write.open_table(RECORDS)?;
     let kept = records.len()?;
     let short_of = (kept + arriving).saturating_sub(bounds.entries_max);
-    if !tidy && short_of == 0 {
+    if !tidy && (short_of == 0 || !bounds.looks_for_room) {
         return Ok(kept);
     }
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -202,7 +217,7 @@ fn make_room(
         let (key, value) = entry?;
         // What cannot be read is of use to nobody.
         match serde_json::from_slice::<Record>(value.value()) {
-            Ok(record) if record.fate.is_open() => {}
+            Ok(record) if record.fate.is_open() && !is_forgotten(&record, now_s, bounds) => {}
             Ok(record) => over.push((record.changed_at_s, key.value())),
             Err(_) => over.push((0, key.value())),
         }
@@ -215,7 +230,7 @@ fn make_room(
     let mut all_bytes = write.open_table(BYTES)?;
     let mut gone = 0;
     for (changed_at_s, key) in over {
-        if gone >= must_go && changed_at_s + bounds.age_max_s > now_s {
+        if gone >= must_go && changed_at_s.saturating_add(bounds.age_max_s) > now_s {
             break;
         }
         records.remove(key)?;
@@ -223,4 +238,11 @@ fn make_room(
         gone += 1;
     }
     Ok(kept - gone)
+}
+
+/// Of a chain that is configured no more: nobody ends what is under way there.
+fn is_forgotten(record: &Record, now_s: u64, bounds: Bounds) -> bool {
+    let end_s =
+        record.submitted_at_s.saturating_add(EXPIRES_AFTER.as_secs()).saturating_add(bounds.age_max_s);
+    end_s < now_s
 }
