@@ -12,5 +12,6 @@ mod operation;
 mod protocol;
 mod reads;
 mod simulate;
+mod transactions;
 mod vectors;
 mod wallets;
