@@ -203,8 +203,8 @@ async fn a_file_cut_at_any_byte_of_the_last_write_holds_all_before_it_and_the_la
     let mut image = Platter { bytes: before.clone(), ..Platter::default() };
     for (at, op) in log.iter().enumerate() {
         if let Op::Write(offset, data) = op {
-            for part in 0..data.len() {
-                if image.bytes[*offset as usize + part] == data[part] {
+            for (part, byte) in data.iter().enumerate() {
+                if image.bytes[*offset as usize + part] == *byte {
                     continue;
                 }
                 let mut cut = Platter { bytes: image.bytes.clone(), ..Platter::default() };

@@ -18,7 +18,7 @@ use crate::lab::rpc::{CallError, Rpc};
 const BLOCK_TIME: Duration = Duration::from_millis(250);
 const SENDERS: usize = 5;
 /// Transactions of each sender.
-const EACH: u64 = 16;
+const EACH: u64 = 40;
 /// Everything is acknowledged and mined by then, or lost.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -39,8 +39,7 @@ impl Site {
     }
 
     async fn start_in(&self, folder: TempDir) {
-        let mut proxy = Proxy::start_with(folder, &self.toml, &[]).await;
-        proxy.ready().await;
+        let proxy = Proxy::start_with(folder, &self.toml, &[]).await;
         *self.address.lock().unwrap() = proxy.address().to_owned();
         *self.proxy.lock().unwrap() = Some(proxy);
     }
@@ -149,7 +148,7 @@ async fn t10_what_was_acknowledged_is_mined_once_whatever_is_lost_meanwhile() {
                     break;
                 }
                 let at = round % 3;
-                match round % 4 {
+                match round % 5 {
                     0 => {
                         site.crash().await;
                         crashes += 1;
@@ -159,6 +158,11 @@ async fn t10_what_was_acknowledged_is_mined_once_whatever_is_lost_meanwhile() {
                         fronts[at].set(Fault::BlackHole).await;
                         sleep(Duration::from_millis(600)).await;
                         fronts[at].heal().await;
+                    }
+                    3 => {
+                        lab.kill(2).await;
+                        sleep(Duration::from_millis(300)).await;
+                        lab.restart(2).await;
                     }
                     _ => {
                         fronts[at].set(Fault::ExecThenHang.only(&["eth_sendRawTransaction"])).await;
@@ -208,6 +212,7 @@ async fn t14_what_is_held_is_listed_can_be_taken_back_and_goes_out_in_order_when
         journal.display()
     );
     let site = Site::start(&settings).await;
+    ask(&site, "eth_getBalance", json!(["0x00000000000000000000000000000000000000aa", "latest"])).await;
     let accounts = lab.rpc(0, "eth_accounts", json!([])).await.expect("dev accounts");
     let from = accounts[0].as_str().expect("an address").to_owned();
     let mut raws = Vec::new();
