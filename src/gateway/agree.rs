@@ -19,7 +19,7 @@ pub(super) fn is_promised(chain: &Chain, call: &Call<'_>) -> bool {
         // What is only pending has no receipt: asking everybody for one does not make it.
         "eth_getTransactionReceipt" => hash(call).is_some_and(|hash| {
             chain.ledger.fate(&hash).is_some_and(|fate| fate.place().is_some())
-                || chain.ledger.nonce_was_shown_used(&hash)
+                || chain.ledger.shown_used_at(&hash).is_some()
         }),
         "eth_getTransactionByHash" | "eth_getRawTransactionByHash" => {
             hash(call).and_then(|hash| chain.ledger.fate(&hash)).is_some_and(Fate::was_promised)
@@ -49,7 +49,6 @@ pub(super) fn agree(chain: &Chain, call: &Call<'_>, answered: Answered) -> Answe
                 of_journal(format!("\"{}\"", alloy_primitives::hex::encode_prefixed(bytes)))
             })
         }
-        "eth_getTransactionReceipt" if is_null(&answered) => receipt(chain, call, answered),
         _ => answered,
     }
 }
@@ -60,7 +59,7 @@ fn nonce(chain: &Chain, call: &Call<'_>, answered: Answered) -> Answered {
     if argument(call, 1).as_deref() != Some("pending") {
         // Of an earlier block it is lower; whoever asks for that is not misled by it.
         if argument(call, 1).is_none_or(|block| !block.starts_with("0x")) || call.height.is_some() {
-            chain.ledger.showed_mined_nonce(sender, told);
+            chain.ledger.showed_mined_nonce(sender, told, call.height.unwrap_or(0));
         }
         return answered;
     }
@@ -73,15 +72,24 @@ fn nonce(chain: &Chain, call: &Call<'_>, answered: Answered) -> Answered {
     merged
 }
 
-/// A receipt that nobody has. "None yet" beside a nonce that is used means "dropped" to a wallet (MetaMask says so to its
-/// user), so that is not said of a transaction that is in a block.
-fn receipt(chain: &Chain, call: &Call<'_>, answered: Answered) -> Answered {
-    let Some(hash) = hash(call) else { return answered };
-    let Some(fate) = chain.ledger.fate(&hash) else { return answered };
-    let is_used = fate.is_open() && chain.ledger.nonce_was_shown_used(&hash);
-    if fate.place().is_none() && !is_used {
-        return answered;
+/// Whether the answer says "no receipt yet" of a transaction that is in a block, or whose nonce a client was shown to be
+/// used: a wallet reads those two together as "dropped" (MetaMask tells its user so). A read rests on a block; what only a
+/// later one holds does not contradict it.
+pub(super) fn denies(chain: &Chain, call: &Call<'_>, answered: &Answered) -> bool {
+    if call.method.name != "eth_getTransactionReceipt" || !is_null(answered) {
+        return false;
     }
+    let Some(hash) = hash(call) else { return false };
+    let Some(fate) = chain.ledger.fate(&hash) else { return false };
+    let is_seen = |height: u64| call.height.is_none_or(|rests_on| height <= rests_on);
+    match fate.place() {
+        Some((block, _)) => is_seen(block.number),
+        None => fate.is_open() && chain.ledger.shown_used_at(&hash).is_some_and(is_seen),
+    }
+}
+
+/// What is said instead, when asking again has not helped.
+pub(super) fn ask_again(answered: Answered) -> Answered {
     let error = ErrorObject::new(
         code::INTERNAL_ERROR,
         "the transaction is out, and no upstream that answers has its receipt yet: ask again",

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::policy::{BackendIndex, Class, Plan, classify};
@@ -14,6 +16,10 @@ use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
 use super::{agree, transaction, watch};
+
+/// How often, and after which pause, a receipt is asked for again that must be there.
+const RECEIPT_TURNS: u32 = 8;
+const RECEIPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Gets one admitted call answered.
 pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
@@ -45,7 +51,23 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
             None => break,
         }
     }
-    let told = told(chain, &calls[0], landed);
+    let mut told = told(chain, &calls[0], landed);
+    // A block is known before everybody has indexed it.
+    for again in 0.. {
+        if !agree::denies(chain, &calls[0], &told) {
+            break;
+        }
+        if again == RECEIPT_TURNS {
+            told = agree::ask_again(told);
+            break;
+        }
+        sleep(RECEIPT_PAUSE).await;
+        let mut plan = self::plan(chain, &mut calls[0], &sight);
+        plan.need.prefer = None;
+        landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+        landed.attempts += told.trail.attempts;
+        told = self::told(chain, &calls[0], landed);
+    }
     match sight.promised {
         Some(promised) if calls[0].method.name == "eth_blockNumber" => not_below(told, promised),
         _ => told,

@@ -54,7 +54,8 @@ enum Work {
     /// Find out which transactions are in a block.
     Read(BlockId),
     Look(B256),
-    Resend(B256, BackendSet),
+    /// To those who lack it, where it is known who does.
+    Resend(B256, Option<BackendSet>),
     /// One after the other: the order is that of their nonces.
     Release(Vec<B256>),
 }
@@ -151,16 +152,8 @@ fn work(hash: B256, next: Next) -> Option<Work> {
     match next {
         Next::Nothing => None,
         Next::Look => Some(Work::Look(hash)),
-        Next::SendToAll => Some(Work::Resend(hash, BackendSet::default())),
-        // Whoever is not among those who lack it has it, or was not asked.
-        Next::Send(lacks) => {
-            let mut has = BackendSet::default();
-            (0..crate::policy::BACKENDS_MAX)
-                .map(BackendIndex::at)
-                .filter(|b| !lacks.contains(*b))
-                .for_each(|b| has.insert(b));
-            Some(Work::Resend(hash, has))
-        }
+        Next::SendToAll => Some(Work::Resend(hash, None)),
+        Next::Send(lacks) => Some(Work::Resend(hash, Some(lacks))),
     }
 }
 
@@ -185,13 +178,13 @@ async fn carry_out(chain: &Arc<Chain>, work: Work) -> Option<Work> {
             let next = look(chain, hash).await;
             self::work(hash, next)
         }
-        Work::Resend(hash, has) => {
-            resend(chain, hash, has).await;
+        Work::Resend(hash, lacks) => {
+            resend(chain, hash, lacks).await;
             None
         }
         Work::Release(hashes) => {
             for hash in hashes {
-                resend(chain, hash, BackendSet::default()).await;
+                resend(chain, hash, None).await;
             }
             None
         }
@@ -353,8 +346,8 @@ async fn mined_nonce(chain: &Arc<Chain>, sender: alloy_primitives::Address) -> O
     }
 }
 
-/// Sends the same bytes to backends beside those that have them.
-async fn resend(chain: &Arc<Chain>, hash: B256, has: BackendSet) {
+/// Sends the same bytes to backends that lack them, or to any.
+async fn resend(chain: &Arc<Chain>, hash: B256, lacks: Option<BackendSet>) {
     if !chain.ledger.fate(&hash).is_some_and(Fate::is_open) {
         return;
     }
@@ -363,6 +356,12 @@ async fn resend(chain: &Arc<Chain>, hash: B256, has: BackendSet) {
         return;
     };
     let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
+    // Whoever is not among those who lack it has it, or was not asked.
+    let mut has = BackendSet::default();
+    if let Some(lacks) = lacks {
+        let decider = chain.decide();
+        decider.fleet.iter().filter(|(at, _)| !lacks.contains(*at)).for_each(|(at, _)| has.insert(at));
+    }
     let backends = spread(chain, &plan.need, has, RESENT_MAX);
     let calls = [call];
     for Lane { said, .. } in join_all(backends.into_iter().map(|b| lane(chain, &calls, plan, b))).await {

@@ -54,8 +54,8 @@ struct Sender {
     by_nonce: BTreeMap<u64, Vec<B256>>,
     /// The next nonce with what is pending, as it was told last.
     pending: Option<(u64, Timestamp)>,
-    /// The same in the chain.
-    mined: u64,
+    /// The same in the chain, and the height that it was read at.
+    mined: (u64, u64),
 }
 
 /// What is there of a transaction that is handed in.
@@ -379,25 +379,26 @@ impl Ledger {
             all.into_iter().any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
         };
         let told = if before > told && is_any_open() { before } else { told };
-        let nonce = next_nonce(told.max(known.mined), promised);
+        let nonce = next_nonce(told.max(known.mined.0), promised);
         known.pending = Some((nonce, now));
         nonce
     }
 
-    /// A client is told that this is the sender's next nonce in the chain.
-    pub(super) fn showed_mined_nonce(&self, sender: Address, nonce: u64) {
-        if let Some(known) = self.desk().by_sender.get_mut(&sender) {
-            known.mined = nonce;
+    /// A client is told that this is the sender's next nonce in the chain, at this height.
+    pub(super) fn showed_mined_nonce(&self, sender: Address, nonce: u64, height: u64) {
+        if let Some(known) = self.desk().by_sender.get_mut(&sender)
+            && nonce != known.mined.0
+        {
+            known.mined = (nonce, height);
         }
     }
 
-    /// Whether clients have been shown that this transaction's nonce is used.
-    pub(super) fn nonce_was_shown_used(&self, hash: &B256) -> bool {
+    /// The height at which clients were shown that this transaction's nonce is used, if they were.
+    pub(super) fn shown_used_at(&self, hash: &B256) -> Option<u64> {
         let desk = self.desk();
-        let place = desk.by_hash.get(hash).and_then(|k| Some((k.record.sender?, k.record.nonce?)));
-        place.is_some_and(|(sender, nonce)| {
-            desk.by_sender.get(&sender).is_some_and(|known| known.mined > nonce)
-        })
+        let record = &desk.by_hash.get(hash)?.record;
+        let (next, height) = desk.by_sender.get(&record.sender?)?.mined;
+        (next > record.nonce?).then_some(height)
     }
 
     /// Takes one back that waits for a way out; `false` where it does not.

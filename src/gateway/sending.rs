@@ -113,7 +113,7 @@ async fn t8_a_silent_backend_holds_nobody_up_and_everybody_gets_the_bytes_at_onc
     let began = Instant::now();
     assert_eq!(send(&gateway).await.expect("taken"), HASH);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    until("all of them are sent it", || silent.sent() == 1 && other.sent() == 1 && third.sent() == 1).await;
+    until("all of them are sent it", || silent.sent() > 0 && other.sent() > 0 && third.sent() > 0).await;
     assert_eq!(count(&gateway, "pending"), 1);
 }
 
@@ -129,7 +129,8 @@ async fn t9_of_many_backends_fanout_ones_that_share_least_get_it() {
     .unwrap();
     send(&gateway).await.expect("taken");
     let sent = || [&a, &b, &c].map(Node::sent).iter().sum::<usize>();
-    until("two clouds are sent it", || d.sent() == 1 && sent() == 1).await;
+    until("two clouds are sent it", || d.sent() > 0 && sent() > 0).await;
+    assert_eq!(sent(), 1, "one of each");
 }
 
 #[tokio::test]
@@ -141,7 +142,7 @@ async fn t8_a_client_that_hangs_up_does_not_stop_it() {
     let gateway = over(&[(&a, ""), (&b, "")], "").unwrap();
     let gone = tokio::time::timeout(Duration::from_millis(100), send(&gateway)).await;
     assert!(gone.is_err(), "it is not answered yet");
-    until("both are sent it", || a.sent() == 1 && b.sent() == 1).await;
+    until("both are sent it", || a.sent() > 0 && b.sent() > 0).await;
     until("it is known to be out", || count(&gateway, "pending") == 1).await;
 }
 
@@ -186,7 +187,7 @@ async fn t9_a_private_transaction_goes_to_private_backends_only_and_to_all_of_th
     )
     .unwrap();
     assert_eq!(send(&gateway).await.expect("taken"), HASH);
-    until("both relays have it", || relay.sent() == 1 && other.sent() == 1).await;
+    until("both relays have it", || relay.sent() > 0 && other.sent() > 0).await;
     // The pools lose it: it is looked for and sent again, and to nobody else.
     until("it is sent again", || relay.sent() + other.sent() > 2).await;
     assert_eq!(public.sent(), 0);
@@ -289,6 +290,19 @@ async fn t11_what_the_pools_have_lost_is_sent_again_until_somebody_shows_it() {
     a.shows.store(true, Ordering::SeqCst);
     b.shows.store(true, Ordering::SeqCst);
     until("it is seen", || count(&gateway, "pending") == 1).await;
+}
+
+#[tokio::test]
+async fn t11_who_lacks_it_gets_it_while_another_has_it() {
+    let (a, b) = (Node::start(Pool::Takes).await, Node::start(Pool::Takes).await);
+    let gateway = over(&[(&a, ""), (&b, "")], "[transactions]\nfanout = 1\n").unwrap();
+    let (taker, other) = {
+        send(&gateway).await.expect("taken");
+        if a.sent() > 0 { (&a, &b) } else { (&b, &a) }
+    };
+    taker.shows.store(true, Ordering::SeqCst);
+    until("the other one is sent it", || other.sent() > 0).await;
+    assert_eq!((taker.sent(), count(&gateway, "pending")), (1, 1));
 }
 
 #[tokio::test]

@@ -151,6 +151,7 @@ async fn publish(
     let is_private = chain.settings.backends.iter().any(|backend| backend.private);
     let begun = chain.ledger.begin(chain.now(), height, transaction, bytes, is_private).await;
     let mut is_answered = false;
+    let mut is_promised = false;
     match begun {
         Err(error) => {
             let error =
@@ -160,11 +161,11 @@ async fn publish(
         Ok(Begun::New) => {}
         Ok(Begun::Promised(fate)) => {
             chain.ledger.answered(chain.now(), hash, None).await;
-            answer(of_journal(hash_result(hash)));
             if fate.place().is_some() {
-                return;
+                return answer(of_journal(hash_result(hash)));
             }
-            is_answered = true;
+            // It is sent once more, since it is asked for, and whatever comes of that it was taken before.
+            is_promised = true;
         }
     }
     let plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
@@ -178,7 +179,7 @@ async fn publish(
     tokio::pin!(main);
     let mut lanes = FuturesUnordered::new();
     let (mut main_ended, mut lanes_started) = (false, false);
-    let mut until: Option<Instant> = None;
+    let mut until = is_promised.then(|| Instant::now() + SECOND_OPINION);
     loop {
         let ended = tokio::select! {
             biased;
@@ -201,8 +202,11 @@ async fn publish(
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() && !is_answered => {
                 // Whoever is still silent has the bytes.
                 hearing.in_the_dark = true;
-                conclude(&chain, &calls[0], &mut hearing, hash, &mut answer).await;
                 is_answered = true;
+                match is_promised {
+                    true => answer(of_journal(hash_result(hash))),
+                    false => conclude(&chain, &calls[0], &mut hearing, hash, &mut answer).await,
+                }
                 continue;
             }
             else => break,
@@ -222,7 +226,9 @@ async fn publish(
                 is_answered = true;
                 let said = Some((verdict, backend));
                 let landed = Landed { said, attempts: hearing.attempts.max(1), in_the_dark: false };
-                chain.ledger.answered(chain.now(), hash, None).await;
+                if !is_promised {
+                    chain.ledger.answered(chain.now(), hash, None).await;
+                }
                 answer(carry::told(&chain, &calls[0], landed));
             }
         } else {
@@ -235,7 +241,9 @@ async fn publish(
             until.get_or_insert_with(|| Instant::now() + SECOND_OPINION);
         }
     }
-    if !is_answered {
+    if is_promised && !is_answered {
+        answer(of_journal(hash_result(hash)));
+    } else if !is_answered {
         conclude(&chain, &calls[0], &mut hearing, hash, &mut answer).await;
     }
 }
