@@ -4,7 +4,7 @@ use alloy_primitives::{B256, Bloom};
 use bytes::Bytes;
 
 /// Which block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct BlockId {
     /// Its height.
     pub number: u64,

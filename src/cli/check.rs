@@ -137,7 +137,10 @@ fn probe(config: &Config, quiet: bool) -> Result<(Vec<ChainSurvey>, Vec<Examinat
         bar.set_style(look);
     }
     let found = runtime.block_on(async {
-        let gateway = Gateway::new(config).map_err(|error| error.to_string())?;
+        let mut config = config.clone();
+        // It may be another process's, and nothing is sent here.
+        config.transactions.journal = None;
+        let gateway = Gateway::new(&config).map_err(|error| error.to_string())?;
         let found = gateway
             .examine(|one| {
                 bar.set_message(one.backend.clone());

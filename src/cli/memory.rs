@@ -22,11 +22,21 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// Where it lies: in the user's state folder (XDG base directory specification), one file per fleet. `None` where
 /// there is no such folder.
 pub(super) fn default_file(gateway: &Gateway) -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
-    let folder = state.join("outrigger");
+    let folder = state_folder()?;
     forget_old(&folder);
     Some(folder.join(format!("{PREFIX}{}.json", gateway.fingerprint())))
+}
+
+/// Where transactions are journalled unless the configuration says otherwise: beside it, one file for whatever fleet is
+/// configured, since a transaction must not be forgotten when a backend is added.
+pub(super) fn default_journal() -> Option<PathBuf> {
+    Some(state_folder()?.join("journal"))
+}
+
+fn state_folder() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(state.join("outrigger"))
 }
 
 /// Files of fleets that nobody has run for a month are of no use to anybody; until then they hold what is used of

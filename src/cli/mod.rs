@@ -9,6 +9,7 @@ mod memory;
 mod serve;
 mod simulate;
 mod style;
+mod tx;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +43,9 @@ enum Command {
     Check(check::CheckArgs),
     /// Replay recorded incidents in simulated clouds.
     Drill(drill::DrillArgs),
+    /// Look at the transactions that were handed in.
+    #[command(subcommand)]
+    Tx(tx::TxCommand),
     /// Write a configuration, or its schema.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Drill(args)) => drill::run(&args),
+        Some(Command::Tx(command)) => tx::run(&command),
         Some(Command::Config(command)) => config::run(command),
     };
     outcome.into()

@@ -77,6 +77,18 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Outcome> {
             }
         }
     }
+    let journal = &mut config.transactions.journal;
+    if prepared.simulation.is_some() {
+        // Its chain is gone when it ends.
+        *journal = None;
+    } else if journal.is_none() {
+        *journal = memory::default_journal();
+        if journal.is_none() {
+            tracing::warn!(
+                "transactions are not journalled: there is no home folder, and no transactions.journal"
+            );
+        }
+    }
     for note in config.notes() {
         tracing::warn!("{note}");
     }

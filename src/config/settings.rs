@@ -354,7 +354,8 @@ pub enum Roots {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Transactions {
-    /// Where the journal lies; `None` is the user's state folder.
+    /// Where the journal lies. `None`: the program takes the user's state folder, a library keeps transactions in memory
+    /// alone.
     pub journal: Option<PathBuf>,
     /// How many backends a transaction is sent to at once.
     pub fanout: usize,

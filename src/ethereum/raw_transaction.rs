@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use alloy_consensus::transaction::SignerRecoverable;
-use alloy_consensus::{Transaction, TxEnvelope};
+use alloy_consensus::{Signed, Transaction, TxEip4844Variant, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, keccak256};
 
@@ -165,6 +165,35 @@ impl RawTransaction {
     /// decoded, or where the signature is not valid (EIP-2 included).
     pub fn sender(&self) -> Option<Address> {
         *self.sender.get_or_init(|| self.envelope.as_deref().and_then(|tx| tx.recover_signer().ok()))
+    }
+
+    /// The transaction as nodes show it, in the block with this number and hash and at this place there, or pending.
+    /// `None` where it is not decoded.
+    pub fn to_json(&self, place: Option<(u64, B256, u64)>) -> Option<String> {
+        let sender = self.sender()?;
+        let envelope = self.envelope.as_deref()?;
+        // Nodes do not show sidecars.
+        let shown = match envelope {
+            TxEnvelope::Eip4844(signed) => {
+                let tx = signed.tx().tx().clone();
+                let bare =
+                    Signed::new_unchecked(TxEip4844Variant::TxEip4844(tx), *signed.signature(), self.hash);
+                serde_json::to_value(TxEnvelope::Eip4844(bare))
+            }
+            other => serde_json::to_value(other),
+        };
+        let serde_json::Value::Object(mut object) = shown.ok()? else { return None };
+        let mut put = |name: &str, value: serde_json::Value| drop(object.insert(name.to_owned(), value));
+        put("from", format!("{sender:#x}").into());
+        put("hash", format!("{:#x}", self.hash).into());
+        let quantity = |number: u64| serde_json::Value::from(format!("{number:#x}"));
+        put("blockNumber", place.map_or(serde_json::Value::Null, |(number, ..)| quantity(number)));
+        put("blockHash", place.map_or(serde_json::Value::Null, |(_, hash, _)| format!("{hash:#x}").into()));
+        put("transactionIndex", place.map_or(serde_json::Value::Null, |(.., index)| quantity(index)));
+        // What it pays is known when it is mined; until then nodes show what it pays at most.
+        let price = envelope.gas_price().unwrap_or_else(|| envelope.max_fee_per_gas());
+        put("gasPrice", format!("{price:#x}").into());
+        serde_json::to_string(&object).ok()
     }
 
     /// The decoded transaction.

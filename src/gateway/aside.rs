@@ -1,5 +1,5 @@
 //! Calls that no client waits for, in tasks of their own: copies of requests that prove whether a backend is
-//! well again, and transactions on their way to further backends.
+//! well again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn send_aside(
     let repeat = if need.submits { upstream::Repeat::OnlyUnsent } else { upstream::Repeat::Safe };
     let is_compared = matches!(calls, [call] if has_one_answer(call.method, call.params.as_deref()));
     let (tell, told) = if is_compared { Some(oneshot::channel::<Bytes>()).unzip() } else { (None, None) };
-    let mut booking = Booking { chain: chain.clone(), backend, need, sent_at, open: true };
+    let booking = Booking::open(chain.clone(), backend, need);
     tokio::spawn(async move {
         let link = booking.chain.link(backend);
         let until = booking.chain.instant(deadline);
@@ -73,19 +73,20 @@ pub(super) fn send_aside(
                 .max_by_key(|outcome| outcome.hurts_health)
                 .unwrap_or_else(|| Outcome::of(Class::Ok)),
         };
+        let chain = booking.chain.clone();
         booking.close(&outcome);
         if let (Some(told), Some(Payload::Result(copied))) = (told, copied)
             && let Ok(Ok(told)) = timeout(PATIENCE, told).await
             && contradict(&told, &copied)
         {
-            booking.contradicted();
+            contradicted(&chain, backend);
         }
     });
     tell
 }
 
 /// The fleet's account of such a call: closed with an outcome, or, when the task ends before, without one.
-struct Booking {
+pub(super) struct Booking {
     chain: Arc<Chain>,
     backend: BackendIndex,
     need: Need,
@@ -94,7 +95,13 @@ struct Booking {
 }
 
 impl Booking {
-    fn close(&mut self, outcome: &Outcome) {
+    /// The attempt starts now.
+    pub(super) fn open(chain: Arc<Chain>, backend: BackendIndex, need: Need) -> Self {
+        let sent_at = chain.now();
+        Self { chain, backend, need, sent_at, open: true }
+    }
+
+    pub(super) fn close(mut self, outcome: &Outcome) {
         self.open = false;
         let now = self.chain.now();
         let took = now.since(self.sent_at);
@@ -103,15 +110,13 @@ impl Booking {
     }
 }
 
-impl Booking {
-    /// Of two answers to one question one is wrong, and who was ill before is believed less.
-    fn contradicted(&self) {
-        let (chain, backend) = (&self.chain, &self.chain.link(self.backend).name);
-        tracing::warn!(chain = %chain.settings.name, %backend, "answers otherwise than the backend that serves");
-        let mut decider = chain.decide();
-        decider.follower.contradicted(chain.now(), self.backend);
-        chain.took_note(decider);
-    }
+/// Of two answers to one question one is wrong, and who was ill before is believed less.
+fn contradicted(chain: &Chain, backend: BackendIndex) {
+    let name = &chain.link(backend).name;
+    tracing::warn!(chain = %chain.settings.name, backend = %name, "answers otherwise than the backend that serves");
+    let mut decider = chain.decide();
+    decider.follower.contradicted(chain.now(), backend);
+    chain.took_note(decider);
 }
 
 impl Drop for Booking {

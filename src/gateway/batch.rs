@@ -9,6 +9,7 @@ use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
 use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
+use super::agree;
 use super::call::{Answered, Call};
 use super::carry::{answered_by_sight, plan, told};
 use super::chain::Chain;
@@ -142,7 +143,10 @@ impl<'a> Group<'a> {
         self.places
             .into_iter()
             .zip(landed.into_iter().zip(&self.calls))
-            .map(|(place, (landed, call))| (place, told(chain, call, landed)))
+            .map(|(place, (landed, call))| {
+                let told = told(chain, call, landed);
+                (place, if agree::denies(chain, call, &told) { agree::ask_again(told) } else { told })
+            })
             .collect()
     }
 }

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::policy::{BackendIndex, Class, Plan, classify};
@@ -13,7 +15,11 @@ use super::chain::Chain;
 use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
-use super::{transaction, watch};
+use super::{agree, transaction, watch};
+
+/// How often, and after which pause, a receipt is asked for again that must be there.
+const RECEIPT_TURNS: u32 = 8;
+const RECEIPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Gets one admitted call answered.
 pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
@@ -45,7 +51,23 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
             None => break,
         }
     }
-    let told = told(chain, &calls[0], landed);
+    let mut told = told(chain, &calls[0], landed);
+    // A block is known before everybody has indexed it.
+    for again in 0.. {
+        if !agree::denies(chain, &calls[0], &told) {
+            break;
+        }
+        if again == RECEIPT_TURNS {
+            told = agree::ask_again(told);
+            break;
+        }
+        sleep(RECEIPT_PAUSE).await;
+        let mut plan = self::plan(chain, &mut calls[0], &sight);
+        plan.need.prefer = None;
+        landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+        landed.attempts += told.trail.attempts;
+        told = self::told(chain, &calls[0], landed);
+    }
     match sight.promised {
         Some(promised) if calls[0].method.name == "eth_blockNumber" => not_below(told, promised),
         _ => told,
@@ -77,7 +99,7 @@ pub(super) fn plan(chain: &Chain, call: &mut Call<'_>, sight: &Sight) -> Plan {
     let mut plan = chain.plan(call.method, chain.routing.deadline_for(call.method));
     plan.key = key(call);
     plan.need.prefer = chain.accepted.who_knows(chain.now(), call);
-    call.known_to_exist |= plan.need.prefer.is_some();
+    call.known_to_exist |= plan.need.prefer.is_some() || agree::is_promised(chain, call);
     (plan.need.rests, plan.need.depth) = resolve(chain, call, sight);
     plan
 }
@@ -114,16 +136,20 @@ pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
         },
     };
     let backends = vec![chain.link(backend).name.clone()];
-    Answered { said, trail: Trail { backends, source: Source::Backend, attempts, hint: None } }
+    let trail = Trail { backends, source: Source::Backend, attempts, hint: None };
+    agree::agree(chain, call, Answered { said, trail })
+}
+
+/// A backend took the call's transaction.
+pub(super) fn took(chain: &Chain, call: &Call<'_>, backend: BackendIndex) {
+    let Some(transaction) = &call.transaction else { return };
+    chain.accepted.took(chain.now(), transaction, backend);
+    chain.decide().follower.took_transaction(chain.now(), backend);
+    chain.look_wanted.notify_waiters();
+    chain.feeds.pending.tell(transaction.hash());
 }
 
 fn learn(chain: &Chain, call: &Call<'_>, backend: BackendIndex, payload: Option<&Payload>) {
-    if let Some(transaction) = &call.transaction {
-        chain.accepted.took(chain.now(), transaction, backend);
-        chain.decide().follower.took_transaction(chain.now(), backend);
-        chain.look_wanted.notify_waiters();
-        chain.feeds.pending.tell(transaction.hash());
-    }
     let Some(payload) = payload else { return };
     if let Payload::Result(bytes) = payload
         && let Some(number) = shown_height(call, bytes)

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::chain::Follower;
 use crate::config;
 use crate::ethereum::Method;
+use crate::journal::{Journal, Record};
 use crate::policy::{
     BackendIndex, BackendSpec, Change, DerivedLabel, DomainLabels, Fleet, Identity, Plan, Tier, Timestamp,
 };
@@ -21,6 +22,7 @@ use super::domains::{self, Seen};
 use super::feeds::Feeds;
 use super::filters::Filters;
 use super::grapevine::Grapevine;
+use super::ledger::Ledger;
 use super::link::Link;
 use super::tip::Tip;
 
@@ -36,6 +38,9 @@ pub(super) struct Chain {
     pub(super) feeds: Feeds,
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
+    /// Transactions that were handed in here.
+    pub(super) ledger: Ledger,
+    pub(super) when_unreachable: config::WhenUnreachable,
     /// Where the chain stands, and what changes.
     pub(super) tip: Tip,
     /// Since when nothing recent is known of the head.
@@ -79,6 +84,7 @@ impl Chain {
         config: &config::Config,
         links: Vec<Link>,
         grapevine: Arc<Grapevine>,
+        (journal, records): (Option<Arc<Journal>>, &[Record]),
     ) -> Self {
         let mut fleet = domains::fleet(&settings, &config.routing.address_ranges);
         for (at, backend) in settings.backends.iter().enumerate() {
@@ -94,6 +100,7 @@ impl Chain {
         let follower = Follower::new(settings.block_time, is_steady(&settings), &labels);
         // Without entropy from the system any seed serves: nothing here guards a secret.
         let rng = SmallRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| SmallRng::seed_from_u64(0));
+        let chain_id = settings.chain_id;
         Self {
             settings,
             routing: config.routing.clone(),
@@ -102,6 +109,8 @@ impl Chain {
             feeds: Feeds::default(),
             filters: Filters::new(config.server.max_filters),
             accepted: Accepted::default(),
+            ledger: Ledger::new(chain_id, journal, records, Timestamp::ZERO),
+            when_unreachable: config.transactions.when_unreachable,
             tip: Tip::default(),
             lost_sight_at: Mutex::default(),
             look_wanted: tokio::sync::Notify::new(),

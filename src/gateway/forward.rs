@@ -20,7 +20,7 @@ use super::call::Call;
 use super::chain::Chain;
 
 /// From here on an outcome is what a node said of the call itself, see [`Outcome::tells`].
-const NODES_WORD: u8 = 2;
+pub(super) const NODES_WORD: u8 = 2;
 
 /// What became of one call.
 pub(super) struct Landed {
@@ -49,6 +49,16 @@ impl Landed {
 /// Sends the calls, which share one plan, until each is answered or nobody is left to ask. Gives one
 /// [`Landed`] per call, in their order.
 pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) -> Vec<Landed> {
+    forward_telling(chain, calls, plan, |_| {}).await
+}
+
+/// The same; `sending` hears of every backend that is asked, before it is.
+pub(super) async fn forward_telling(
+    chain: &Arc<Chain>,
+    calls: &[Call<'_>],
+    plan: Plan,
+    mut sending: impl FnMut(BackendIndex),
+) -> Vec<Landed> {
     let mut board = Board::new(calls.len());
     let mut course = Course { chain, flight: Flight::new(plan) };
     let mut under_way = FuturesUnordered::new();
@@ -61,6 +71,7 @@ pub(super) async fn forward(chain: &Arc<Chain>, calls: &[Call<'_>], plan: Plan) 
     loop {
         let wake = match step {
             Step::Send { backend, wake, copy_to } => {
+                sending(backend);
                 if let Some(copy_to) = copy_to {
                     count(&chain.calls.copies, calls.len());
                     tell_copy = send_aside(chain, calls, copy_to, plan.need);

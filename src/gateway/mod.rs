@@ -4,12 +4,14 @@
 
 mod accepted;
 mod admit;
+mod agree;
 mod aside;
 mod attempt;
 mod batch;
 mod call;
 mod carry;
 mod chain;
+mod deliver;
 mod domains;
 mod examine;
 mod explain;
@@ -20,6 +22,7 @@ mod forward;
 mod grapevine;
 mod head_status;
 mod identity;
+mod ledger;
 mod link;
 mod marks;
 mod mask;
@@ -27,6 +30,8 @@ mod memory;
 mod outbox;
 mod packet;
 mod resolve;
+#[cfg(test)]
+mod sending;
 mod session;
 #[cfg(test)]
 mod stand_in;
@@ -53,6 +58,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::{self, Config};
 use crate::ethereum::MethodKind;
 use crate::ethereum::chains::ChainPreset;
+use crate::journal::{Journal, JournalError};
 use crate::jsonrpc::{self, ErrorObject, Id, Limits, Rejected, Request, code};
 use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
 
@@ -87,6 +93,9 @@ pub enum GatewayError {
     /// Tasks that look after the backends need a runtime to live in.
     #[error("no tokio runtime: make the gateway inside one")]
     NoRuntime,
+    /// The journal of transactions cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// A name that the gateway does not know.
@@ -133,12 +142,18 @@ impl Gateway {
         let (tls, dns) = (Arc::new(tls), Arc::new(dns));
         let tasks = CancellationToken::new();
         let grapevine = Arc::new(Grapevine::default());
+        let journal = match &config.transactions.journal {
+            Some(path) => Some(Arc::new(Journal::open(path)?)),
+            None => None,
+        };
+        let records = journal.as_ref().map_or(Ok(Vec::new()), |journal| journal.records())?;
         let chains: Vec<_> = config
             .chains
             .iter()
             .map(|settings| {
                 let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
-                Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone()))
+                let kept = (journal.clone(), &*records);
+                Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone(), kept))
             })
             .collect();
         grapevine.connect(chains.iter().map(Arc::downgrade).collect());
@@ -149,6 +164,7 @@ impl Gateway {
             let followed = follow::follow(chain.clone(), eager);
             let derived = domains::keep(chain.clone(), dns.moves());
             let fed = feeds::run(chain.clone());
+            let delivered = deliver::deliver(chain.clone());
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
@@ -156,6 +172,7 @@ impl Gateway {
                     () = followed => {}
                     () = derived => {}
                     () = fed => {}
+                    () = delivered => {}
                     () = ended.cancelled() => {}
                 }
             });
@@ -278,6 +295,12 @@ impl Gateway {
         chain.took_note(decider);
         tracing::info!(chain = %chain.settings.name, ?block, "pin");
         Ok(())
+    }
+
+    /// Takes a transaction back that waits for a way out (`when_unreachable = "hold"`): it will not be sent. `false` where
+    /// there is none of this hash, or it does not wait.
+    pub fn cancel_held(&self, hash: alloy_primitives::B256) -> bool {
+        self.inner.chains.iter().any(|chain| chain.ledger.cancel_held(chain.now(), hash))
     }
 
     #[cfg(feature = "server")]

@@ -84,6 +84,8 @@ pub enum Source {
     Local,
     /// What is known of the head, without asking anybody.
     Follower,
+    /// What is known of transactions that were handed in here.
+    Journal,
     /// A backend.
     Backend,
 }
@@ -94,6 +96,7 @@ impl Source {
         match self {
             Self::Local => "local",
             Self::Follower => "follower",
+            Self::Journal => "journal",
             Self::Backend => "backend",
         }
     }

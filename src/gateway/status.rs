@@ -47,6 +47,9 @@ pub struct ChainStatus {
     pub favourite: Option<String>,
     /// Calls that went to backends, and what was sent beyond them.
     pub calls: CallsStatus,
+    /// Transactions that were handed in, by what has become of them: `submitted`, `held`, `pending`, `dropped`, `mined`,
+    /// `finalized`, `replaced`, `expired`, `refused`, `cancelled`. What is over is counted for an hour.
+    pub transactions: BTreeMap<&'static str, usize>,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
@@ -259,6 +262,7 @@ impl ChainStatus {
             follower,
             favourite,
             calls: CallsStatus::of(chain),
+            transactions: chain.ledger.counts(),
             domains,
             backends,
             changes,

@@ -148,26 +148,25 @@ impl Fleet {
             .unwrap_or(Class::ConnectionError)
     }
 
-    /// Further backends for a transaction that `taken` has accepted, up to `count`, each as far as possible from
-    /// those before it. They are booked as started.
+    /// Further backends for a transaction beside those that have it, up to `count`, each as far as possible from those
+    /// before it. They are booked as started.
     pub fn spread_to(
         &mut self,
         now: Timestamp,
         need: &Need,
-        taken: BackendIndex,
+        has: BackendSet,
         count: usize,
         rng: &mut impl Rng,
     ) -> Vec<BackendIndex> {
         let doubts = self.doubts(now, need, rng);
-        let mut tried = BackendSet::default();
-        tried.insert(taken);
+        let mut tried = has;
         let mut further = Vec::new();
         while further.len() < count
             && let Some(next) = self.ranked(now, need, tried, doubts).best().map(|best| best.backend)
         {
             tried.insert(next);
             let backend = self.backend(next);
-            if backend.identity() != Identity::Confirmed || backend.is_away() {
+            if backend.identity() == Identity::WrongChain || backend.is_away() {
                 continue;
             }
             self.started(now, next, need.class);

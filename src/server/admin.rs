@@ -74,6 +74,26 @@ fn set_pin(
     }
 }
 
+pub(super) async fn cancel_held(
+    State(shared): State<Shared>,
+    Path(hash): Path<String>,
+    request: Request,
+) -> Response {
+    if !may_administrate(&shared, &request) {
+        return rpc::refusal(StatusCode::FORBIDDEN, NOT_AN_ADMINISTRATOR);
+    }
+    match hash.parse() {
+        Ok(hash) if shared.gateway.cancel_held(hash) => {
+            Json(json!({ "hash": hash, "cancelled": true })).into_response()
+        }
+        Ok(_) => rpc::refusal(StatusCode::NOT_FOUND, "no transaction of this hash is held"),
+        Err(_) => rpc::refusal(
+            StatusCode::BAD_REQUEST,
+            "name a transaction by its hash: 0x and 64 hexadecimal digits",
+        ),
+    }
+}
+
 /// A page in the operator's own browser also comes from this machine: it needs a token.
 fn may_administrate(shared: &Shared, request: &Request) -> bool {
     let headers = request.headers();

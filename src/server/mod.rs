@@ -91,6 +91,7 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))
         .route("/admin/{chain}/pin/{block}", post(admin::pin))
         .route("/admin/{chain}/unpin", post(admin::unpin))
+        .route("/admin/transactions/{hash}/cancel", post(admin::cancel_held))
         .method_not_allowed_fallback(rpc::wrong_method)
         .layer(from_fn_with_state(shared.clone(), auth::require_token));
     Router::new()

@@ -13,6 +13,7 @@ mod operation;
 mod protocol;
 mod reads;
 mod simulate;
+mod transactions;
 mod vectors;
 mod wallets;
 mod websocket;

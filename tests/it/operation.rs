@@ -87,9 +87,10 @@ async fn o1_a_request_that_never_ends_cannot_hold_up_the_end() {
     let front = backend().await;
     let mut settings = Settings::over(std::slice::from_ref(&front));
     settings.tables = "[routing]\nhedging = false\n".to_owned();
-    let toml = settings.to_toml(std::path::Path::new("journal"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let toml = settings.to_toml(&folder.path().join("journal"));
     let toml = toml.replace("[server]\n", "[server]\nshutdown_grace = \"1s\"\n");
-    let mut proxy = Proxy::start_with(tempfile::tempdir().expect("a folder"), &toml, &[]).await;
+    let mut proxy = Proxy::start_with(folder, &toml, &[]).await;
     proxy.ready().await;
     front.set(Fault::Hang.only(&[WATCHED])).await;
     let _busy = rpc::call_and_leave(proxy.address(), WATCHED).await.expect("it listens");
@@ -134,7 +135,7 @@ async fn h13_health_survives_a_restart_and_a_broken_file_costs_nothing() {
         let state = folder.path().join(".local/state/outrigger");
         std::fs::create_dir_all(&state).expect("it is made");
         std::fs::write(state.join(&name), memory).expect("it is written");
-        let toml = settings.to_toml(std::path::Path::new("journal"));
+        let toml = settings.to_toml(&folder.path().join("journal"));
         let mut proxy = Proxy::start_with(folder, &toml, &[]).await;
         proxy.ready().await;
         proxy

@@ -193,8 +193,8 @@ fn public_endpoints_can_stand_behind_ones_own() {
 fn what_is_right_and_worth_knowing_is_noted() {
     let table = [
         (
-            "[transactions]\nwhen_unreachable = \"hold\"",
-            "o.toml:2: transactions.when_unreachable: accepted, takes effect in a later version",
+            "[routing]\nread_quorum = 2",
+            "o.toml:2: routing.read_quorum: accepted, takes effect in a later version",
         ),
         ("[server]\nlisten = \"0.0.0.0:8545\"", "whoever reaches the port uses your keys"),
         ("[server]\nauth = { tokens = [\"short\"] }", "short enough to be guessed"),

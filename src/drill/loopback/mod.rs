@@ -129,6 +129,7 @@ pub async fn run(
     let (simulation, mut config) = Simulation::start(&simulated, of)?;
     // Whom the user's server would listen for is not what is drilled.
     config.server = Config::presets().server;
+    config.transactions.journal = None;
     config.server.listen = Listen { required: vec![([127, 0, 0, 1], 0).into()], if_possible: Vec::new() };
     let simulation = Arc::new(simulation);
     let gateway = simulation.gateway(&config)?;

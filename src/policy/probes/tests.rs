@@ -249,7 +249,9 @@ fn r12_a_backend_that_is_not_there_is_offered_transactions_last() {
         let mut rng = SmallRng::seed_from_u64(ms);
         let first = fleet.choose(at(ms), &submission, Default::default(), &mut rng);
         assert_eq!(first, Some(BackendIndex::at(G)));
-        let further = fleet.spread_to(at(ms), &submission, BackendIndex::at(G), 2, &mut rng);
+        let mut has = super::super::BackendSet::default();
+        has.insert(BackendIndex::at(G));
+        let further = fleet.spread_to(at(ms), &submission, has, 2, &mut rng);
         assert!(further.is_empty(), "{further:?}");
     }
 }

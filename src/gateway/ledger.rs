@@ -1,0 +1,459 @@
+//! The transactions of one chain that were handed in here: what has become of each, in memory and in the journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use bytes::Bytes;
+
+use crate::chain::{Fate, Happened, Life, Next, next_nonce};
+use crate::ethereum::RawTransaction;
+use crate::journal::{Entry, Journal, JournalError, Record, Told};
+use crate::policy::{Class, Timestamp};
+
+use super::unix_time_s;
+
+/// Transactions in memory, those that are over included. Past it new ones are refused.
+const ENTRIES_MAX: usize = 100_000;
+/// Signed bytes in memory. Past it they are read from the journal when they are sent again; without one they are not.
+const BYTES_MAX: usize = 64 << 20;
+/// What is over is remembered this long: wallets ask for it.
+const REMEMBERED_FOR_S: u64 = 3600;
+/// A nonce that was told is not told lower for this long, while transactions of its sender are under way.
+const TOLD_FOR: Duration = Duration::from_secs(120);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    chain_id: u64,
+    journal: Option<Arc<Journal>>,
+    desk: Mutex<Desk>,
+    /// The fate of some transaction has changed.
+    pub(super) changed: tokio::sync::watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    by_hash: HashMap<B256, Kept>,
+    by_sender: HashMap<Address, Sender>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    life: Life,
+    record: Record,
+    bytes: Option<Bytes>,
+    /// Clients that are being answered: until then nobody looks after it.
+    submitting: u32,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    by_nonce: BTreeMap<u64, Vec<B256>>,
+    /// The next nonce with what is pending, as it was told last.
+    pending: Option<(u64, Timestamp)>,
+    /// The same in the chain, and the height that it was read at.
+    mined: (u64, u64),
+}
+
+/// What is there of a transaction that is handed in.
+pub(super) enum Begun {
+    /// It is written down, and is to be sent.
+    New,
+    /// It was taken before.
+    Promised(Fate),
+}
+
+impl Ledger {
+    /// Takes up what the journal holds of this chain.
+    pub(super) fn new(
+        chain_id: u64,
+        journal: Option<Arc<Journal>>,
+        records: &[Record],
+        now: Timestamp,
+    ) -> Self {
+        let mut desk = Desk::default();
+        let now_s = unix_time_s();
+        for record in records.iter().filter(|record| record.chain_id == chain_id) {
+            // A clock that was set back makes an age of zero.
+            let since = |at_s: u64| now_s.saturating_sub(at_s);
+            if !record.fate.is_open() && since(record.changed_at_s) > REMEMBERED_FOR_S {
+                continue;
+            }
+            let mut record = record.clone();
+            if record.fate == Fate::Submitted {
+                // Its sender may have been told that it is out, a moment before the end.
+                record.fate = Fate::Pending;
+            }
+            let age = Duration::from_secs(since(record.submitted_at_s)).max(Duration::from_millis(1));
+            let life = Life::resume(now, record.nonce, 0, record.fate, age);
+            desk.put(Kept { life, record, bytes: None, submitting: 0 });
+        }
+        Self { chain_id, journal, desk: Mutex::new(desk), changed: tokio::sync::watch::Sender::new(0) }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a transaction down that a client hands in. [`Self::answered`] must follow, unless this fails.
+    pub(super) async fn begin(
+        &self,
+        now: Timestamp,
+        height: u64,
+        transaction: &RawTransaction,
+        bytes: Bytes,
+        private: bool,
+    ) -> Result<Begun, JournalError> {
+        let (hash, sender) = (transaction.hash(), transaction.sender());
+        let at_s = unix_time_s();
+        let (record, is_new) = {
+            let mut desk = self.desk();
+            let full = desk.by_hash.len() >= ENTRIES_MAX;
+            match desk.by_hash.get_mut(&hash) {
+                Some(kept) => {
+                    kept.submitting += 1;
+                    if kept.record.fate.was_promised() {
+                        return Ok(Begun::Promised(kept.record.fate));
+                    }
+                    if kept.submitting == 1 {
+                        // It was refused, or expired: handed in anew it has a life anew.
+                        kept.life = Life::begin(now, kept.record.nonce, height);
+                        kept.record.fate = Fate::Submitted;
+                        (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
+                    }
+                    (kept.record.clone(), false)
+                }
+                None if full => return Err(JournalError::Full { entries: ENTRIES_MAX as u64 }),
+                None => {
+                    let record = Record {
+                        chain_id: self.chain_id,
+                        hash,
+                        sender,
+                        nonce: transaction.nonce(),
+                        private,
+                        fate: Fate::Submitted,
+                        submitted_at_s: at_s,
+                        changed_at_s: at_s,
+                        resends: 0,
+                        told: BTreeMap::new(),
+                    };
+                    let life = Life::begin(now, record.nonce, height);
+                    desk.put(Kept {
+                        life,
+                        record: record.clone(),
+                        bytes: Some(bytes.clone()),
+                        submitting: 1,
+                    });
+                    (record, true)
+                }
+            }
+        };
+        let Some(journal) = &self.journal else { return Ok(Begun::New) };
+        // The one who comes second writes too: its sync is not earlier than the first one's.
+        let mut written = journal.write(Entry { record: record.clone(), bytes }).await;
+        if written.is_ok() && !is_new {
+            written = journal.update(record).await;
+        }
+        if let Err(error) = written {
+            let mut desk = self.desk();
+            if let Some(kept) = desk.by_hash.get_mut(&hash) {
+                kept.submitting -= 1;
+                if kept.submitting == 0 && kept.life.fate() == Fate::Submitted {
+                    desk.remove(&hash);
+                }
+            }
+            return Err(error);
+        }
+        Ok(Begun::New)
+    }
+
+    /// The client is being answered with this. A refusal is on disk when this returns: what was refused is not sent
+    /// after a restart.
+    pub(super) async fn answered(&self, now: Timestamp, hash: B256, happened: Option<Happened>) {
+        let record = {
+            let mut desk = self.desk();
+            let Some(kept) = desk.by_hash.get_mut(&hash) else { return };
+            kept.submitting = kept.submitting.saturating_sub(1);
+            // Somebody else is about to be told something else.
+            let happened = happened.filter(|_| kept.submitting == 0);
+            happened.and_then(|happened| kept.on(now, happened).1)
+        };
+        let Some(record) = record else { return };
+        self.tell_change();
+        let Some(journal) = &self.journal else { return };
+        match record.fate {
+            Fate::Refused | Fate::Held => {
+                if let Err(error) = journal.update(record).await {
+                    tracing::error!(%hash, %error, "what became of a transaction is not written down");
+                }
+            }
+            _ => journal.note(record),
+        }
+    }
+
+    /// Tells a transaction what happened; what is to be done about it.
+    pub(super) fn tell(&self, now: Timestamp, hash: B256, happened: Happened) -> Next {
+        let (next, record) = {
+            let mut desk = self.desk();
+            let Some(kept) = desk.by_hash.get_mut(&hash) else { return Next::Nothing };
+            if kept.submitting > 0 && !matches!(happened, Happened::Taken(_) | Happened::Included(..)) {
+                return Next::Nothing;
+            }
+            kept.on(now, happened)
+        };
+        self.keep(record);
+        next
+    }
+
+    /// The same for all of them: those that something is to be done about, in the order of senders and nonces, at most
+    /// `max`. The others are told the next time.
+    pub(super) fn tell_all(&self, now: Timestamp, happened: Happened, max: usize) -> Vec<(B256, Next)> {
+        let mut to_do = Vec::new();
+        let mut changed = Vec::new();
+        {
+            let mut desk = self.desk();
+            for (hash, kept) in &mut desk.by_hash {
+                if kept.submitting > 0 {
+                    continue;
+                }
+                let (next, record) = kept.on(now, happened);
+                changed.extend(record);
+                if next != Next::Nothing {
+                    to_do.push((kept.record.sender, kept.record.nonce, *hash, next));
+                    if to_do.len() >= max {
+                        break;
+                    }
+                }
+            }
+        }
+        for record in changed {
+            self.keep(Some(record));
+        }
+        to_do.sort_unstable_by_key(|(sender, nonce, hash, _)| (*sender, *nonce, *hash));
+        to_do.into_iter().map(|(.., hash, next)| (hash, next)).collect()
+    }
+
+    /// A block of the served chain holds these transactions.
+    pub(super) fn included(&self, now: Timestamp, block: crate::chain::BlockId, hashes: &[B256]) {
+        for (index, hash) in (0..).zip(hashes) {
+            self.tell(now, *hash, Happened::Included(block, index));
+            let rivals: Vec<B256> = {
+                let desk = self.desk();
+                let place = desk.by_hash.get(hash).and_then(|k| Some((k.record.sender?, k.record.nonce?)));
+                let same =
+                    place.and_then(|(sender, nonce)| desk.by_sender.get(&sender)?.by_nonce.get(&nonce));
+                same.into_iter().flatten().filter(|other| *other != hash).copied().collect()
+            };
+            for rival in rivals {
+                self.tell(now, rival, Happened::Outrun { by: *hash, height: block.number });
+            }
+        }
+    }
+
+    /// A backend answered a transaction with this.
+    pub(super) fn heard(&self, hash: B256, backend: &str, class: Class, resent: bool) {
+        /// As many as a chain may have backends.
+        const TOLD_MAX: usize = 64;
+        let mut desk = self.desk();
+        let Some(kept) = desk.by_hash.get_mut(&hash) else { return };
+        kept.record.resends += u32::from(resent);
+        let told = Told { class: class.name().to_owned(), at_s: unix_time_s() };
+        if kept.record.told.len() < TOLD_MAX || kept.record.told.contains_key(backend) {
+            kept.record.told.insert(backend.to_owned(), told);
+        }
+    }
+
+    fn keep(&self, record: Option<Record>) {
+        let Some(record) = record else { return };
+        self.tell_change();
+        if let Some(journal) = &self.journal {
+            journal.note(record);
+        }
+    }
+
+    fn tell_change(&self) {
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Forgets what is over for a while. `settled` is the height up to which blocks no longer change.
+    pub(super) fn tidy(&self, settled: u64) {
+        let now_s = unix_time_s();
+        let mut desk = self.desk();
+        let over: Vec<B256> = desk
+            .by_hash
+            .iter()
+            .filter(|(_, kept)| {
+                kept.submitting == 0
+                    && kept.life.is_settled(settled)
+                    && now_s.saturating_sub(kept.record.changed_at_s) > REMEMBERED_FOR_S
+            })
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in &over {
+            desk.remove(hash);
+        }
+    }
+
+    /// Whether any is under way, or in a block that may still change.
+    pub(super) fn has_work(&self) -> bool {
+        self.desk().by_hash.values().any(|kept| kept.record.fate.is_open() || is_mined(kept.record.fate))
+    }
+
+    /// How many there are by what has become of them.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts: BTreeMap<_, _> = Fate::NAMES.into_iter().map(|name| (name, 0)).collect();
+        for kept in self.desk().by_hash.values() {
+            *counts.entry(kept.record.fate.name()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What is known of one.
+    pub(super) fn record(&self, hash: &B256) -> Option<Record> {
+        self.desk().by_hash.get(hash).map(|kept| kept.record.clone())
+    }
+
+    /// What has become of one.
+    pub(super) fn fate(&self, hash: &B256) -> Option<Fate> {
+        self.desk().by_hash.get(hash).map(|kept| kept.record.fate)
+    }
+
+    /// Who is known to have it.
+    pub(super) fn taken_by(&self, hash: &B256) -> crate::policy::BackendSet {
+        self.desk().by_hash.get(hash).map(|kept| kept.life.taken_by()).unwrap_or_default()
+    }
+
+    /// The transaction of a sender that was taken with this nonce.
+    pub(super) fn promised_of(&self, sender: Address, nonce: u64) -> Option<B256> {
+        let desk = self.desk();
+        let hashes = desk.by_sender.get(&sender)?.by_nonce.get(&nonce)?;
+        hashes
+            .iter()
+            .rev()
+            .find(|hash| desk.by_hash.get(*hash).is_some_and(|k| k.record.fate.was_promised()))
+            .copied()
+    }
+
+    /// Its signed bytes.
+    pub(super) fn bytes(&self, hash: &B256) -> Option<Bytes> {
+        if let Some(bytes) = self.desk().by_hash.get(hash)?.bytes.clone() {
+            return Some(bytes);
+        }
+        let bytes = match self.journal.as_ref()?.bytes(self.chain_id, *hash) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                tracing::error!(%hash, %error, "a transaction's bytes cannot be read");
+                return None;
+            }
+        };
+        let mut desk = self.desk();
+        if desk.bytes + bytes.len() <= BYTES_MAX
+            && let Some(kept) = desk.by_hash.get_mut(hash)
+            && kept.bytes.is_none()
+        {
+            kept.bytes = Some(bytes.clone());
+            desk.bytes += bytes.len();
+        }
+        Some(bytes)
+    }
+
+    /// The next nonce with what is pending, where a backend says `told`: as the transactions that were taken here make
+    /// it, and not lower than it was a moment ago.
+    pub(super) fn pending_nonce(&self, now: Timestamp, sender: Address, told: u64) -> u64 {
+        let mut desk = self.desk();
+        let Desk { by_hash, by_sender, .. } = &mut *desk;
+        let Some(known) = by_sender.get_mut(&sender) else { return told };
+        let promised = |nonce: u64| {
+            let hashes = known.by_nonce.get(&nonce);
+            hashes
+                .into_iter()
+                .flatten()
+                .any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        };
+        let before = known.pending.filter(|(_, at)| now.since(*at) < TOLD_FOR).map_or(0, |(nonce, _)| nonce);
+        let is_any_open = || {
+            let all = known.by_nonce.values().flatten();
+            all.into_iter().any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        };
+        let told = if before > told && is_any_open() { before } else { told };
+        let nonce = next_nonce(told.max(known.mined.0), promised);
+        known.pending = Some((nonce, now));
+        nonce
+    }
+
+    /// A client is told that this is the sender's next nonce in the chain, at this height.
+    pub(super) fn showed_mined_nonce(&self, sender: Address, nonce: u64, height: u64) {
+        if let Some(known) = self.desk().by_sender.get_mut(&sender)
+            && nonce != known.mined.0
+        {
+            known.mined = (nonce, height);
+        }
+    }
+
+    /// The height at which clients were shown that this transaction's nonce is used, if they were.
+    pub(super) fn shown_used_at(&self, hash: &B256) -> Option<u64> {
+        let desk = self.desk();
+        let record = &desk.by_hash.get(hash)?.record;
+        let (next, height) = desk.by_sender.get(&record.sender?)?.mined;
+        (next > record.nonce?).then_some(height)
+    }
+
+    /// Takes one back that waits for a way out; `false` where it does not.
+    pub(super) fn cancel_held(&self, now: Timestamp, hash: B256) -> bool {
+        let is_held = self.fate(&hash) == Some(Fate::Held);
+        self.tell(now, hash, Happened::Cancelled);
+        is_held && self.fate(&hash) == Some(Fate::Cancelled)
+    }
+}
+
+fn is_mined(fate: Fate) -> bool {
+    matches!(fate, Fate::Mined { .. })
+}
+
+impl Kept {
+    /// The record where the fate has changed.
+    fn on(&mut self, now: Timestamp, happened: Happened) -> (Next, Option<Record>) {
+        let next = self.life.on(now, happened);
+        if self.life.fate() == self.record.fate {
+            return (next, None);
+        }
+        self.record.fate = self.life.fate();
+        self.record.changed_at_s = unix_time_s();
+        (next, Some(self.record.clone()))
+    }
+}
+
+impl Desk {
+    fn put(&mut self, mut kept: Kept) {
+        let hash = kept.record.hash;
+        if let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) {
+            self.by_sender.entry(sender).or_default().by_nonce.entry(nonce).or_default().push(hash);
+        }
+        let size = kept.bytes.as_ref().map_or(0, Bytes::len);
+        if self.bytes + size > BYTES_MAX {
+            kept.bytes = None;
+        } else {
+            self.bytes += size;
+        }
+        self.by_hash.insert(hash, kept);
+    }
+
+    fn remove(&mut self, hash: &B256) {
+        let Some(kept) = self.by_hash.remove(hash) else { return };
+        self.bytes -= kept.bytes.as_ref().map_or(0, Bytes::len);
+        let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) else { return };
+        let Some(known) = self.by_sender.get_mut(&sender) else { return };
+        if let Some(hashes) = known.by_nonce.get_mut(&nonce) {
+            hashes.retain(|other| other != hash);
+            if hashes.is_empty() {
+                known.by_nonce.remove(&nonce);
+            }
+        }
+        if known.by_nonce.is_empty() {
+            self.by_sender.remove(&sender);
+        }
+    }
+}
