@@ -629,6 +629,13 @@ impl Follower {
                 break;
             }
         }
+        for (source, tip) in self.sources.iter_mut().filter_map(|source| source.tip.map(|tip| (source, tip)))
+        {
+            source.hangs(match self.tree.joint(tip) {
+                Some(Joint::Joined { at, .. }) => Some(at),
+                _ => None,
+            });
+        }
         let Some(tip) = self.tree.tip().cloned() else { return };
         if before.is_none_or(|before| before.number < tip.id.number) {
             self.tempo.grew(now, self.tree.served().rev().map(|block| &**block));

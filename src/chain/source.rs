@@ -28,6 +28,9 @@ pub(super) struct Source {
     high: u64,
     /// How far below that some node behind the same URL was, and when that was last seen.
     slack: Option<(u64, Timestamp)>,
+    /// The greatest height of the served chain that was on its path when its head last hung on it.
+    joined: Option<u64>,
+    is_adrift: bool,
     lied_at: Option<Timestamp>,
     contradicted_at: Option<Timestamp>,
     misses: u32,
@@ -83,12 +86,12 @@ impl Source {
     /// The greatest height that whoever answers at this URL has.
     pub(super) fn has(&self, now: Timestamp) -> Option<u64> {
         self.tip?;
-        Some(self.high.saturating_sub(self.slack(now)))
+        Some(self.verified(self.high.saturating_sub(self.slack(now))))
     }
 
     /// The greatest height that any node at this URL has.
     pub(super) fn claims(&self) -> Option<u64> {
-        self.tip.map(|_| self.high)
+        self.tip.map(|_| self.verified(self.high))
     }
 
     /// Whether its head was seen to go back lately.
@@ -112,10 +115,22 @@ impl Source {
         self.high >= number && self.lower < LOWER_MIN
     }
 
+    /// Its head hangs on the served chain from this height on, or (`None`) on nothing that is known.
+    pub(super) fn hangs(&mut self, at: Option<u64>) {
+        self.is_adrift = at.is_none();
+        self.joined = at.or(self.joined);
+    }
+
+    /// No more than what was on its path while that was known: what else it has may be of another branch.
+    fn verified(&self, height: u64) -> u64 {
+        self.joined.filter(|_| self.is_adrift).map_or(height, |joined| joined.min(height))
+    }
+
     /// Everybody went to another chain: heights of the old one prove nothing.
     pub(super) fn forget_heights(&mut self) {
         self.high = self.tip.map_or(0, |tip| tip.number);
         self.slack = None;
+        self.joined = None;
         self.lower = 0;
     }
 

@@ -272,6 +272,25 @@ fn c5_a_block_that_only_one_shows_waits_for_a_second_voice() {
 }
 
 #[test]
+fn c4_whoever_has_a_head_that_hangs_on_nothing_known_is_not_asked_for_what_it_may_have_otherwise() {
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2001, 1, main_block(102));
+    // Its 102 is another one, and nobody has seen that yet.
+    follower.shows(2002, 2, block(9, 101, 103));
+    let claims = |follower: &Follower| follower.standing(at_ms(2003), who(2)).claims;
+    assert_eq!((follower.number(), claims(&follower)), (102, Some(101)));
+    follower.saw_block(at_ms(2004), who(2), block(9, 101, 102), HashCheck::Matches);
+    assert_eq!(follower.quarantined(2005, 2), Some(Quarantine::Forked));
+    // Of one that has only skipped a block, the path shows it.
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    follower.shows(2001, 1, main_block(102));
+    follower.shows(2002, 2, main_block(103));
+    assert_eq!(claims(&follower), Some(103));
+}
+
+#[test]
 fn c3_a_live_minority_moves_on_once_it_went_on_for_long_enough() {
     let mut follower = in_step(3);
     for number in 102..112 {
