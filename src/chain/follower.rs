@@ -34,6 +34,9 @@ const GAP_PATIENCE: Duration = Duration::from_secs(5);
 /// A voice that was not heard for this long, and for four blocks, is none.
 const FRESH_MIN: Duration = Duration::from_secs(40);
 const FRESH_BLOCKS: u32 = 4;
+/// What is known of the head is recent when somebody told it within so many block times, and this: a look may take a while.
+const CURRENT_BLOCKS: f64 = 1.5;
+const CURRENT_SLACK: Duration = Duration::from_millis(750);
 /// A number that a client was shown runs ahead of the chain by at most this much more than time explains.
 const SHOWN_AHEAD_MAX: u64 = 2;
 /// Clients used something within this time: it is kept fresh.
@@ -431,9 +434,9 @@ impl Follower {
         self.safe
     }
 
-    /// Whether what is known of the head is recent: somebody was asked within about a block.
+    /// Whether what is known of the head is recent: somebody told it within about a block.
     pub fn is_current(&self, now: Timestamp) -> bool {
-        let within = (self.tempo.block_time() + HOLD_MAX).max(Duration::from_millis(1000));
+        let within = self.tempo.block_time().mul_f64(CURRENT_BLOCKS) + CURRENT_SLACK;
         let recent = |source: &Source| source.heard_at.is_some_and(|at| now.since(at) <= within);
         let expects = self.expected.is_some_and(|(_, since)| now.since(since) < EXPECTED_FOR);
         self.tree.tip().is_some() && !self.is_catching_up && !expects && self.sources.iter().any(recent)
