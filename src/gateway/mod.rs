@@ -165,6 +165,9 @@ impl Gateway {
             let derived = domains::keep(chain.clone(), dns.moves());
             let fed = feeds::run(chain.clone());
             let delivered = deliver::deliver(chain.clone());
+            let done = tasks.clone();
+            // A task of its own: transactions are seen through whatever becomes of the rest, and the reverse.
+            runtime.spawn(async move { done.run_until_cancelled(delivered).await });
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
@@ -172,7 +175,6 @@ impl Gateway {
                     () = followed => {}
                     () = derived => {}
                     () = fed => {}
-                    () = delivered => {}
                     () = ended.cancelled() => {}
                 }
             });
