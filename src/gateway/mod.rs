@@ -301,8 +301,16 @@ impl Gateway {
 
     /// Takes a transaction back that waits for a way out (`when_unreachable = "hold"`): it will not be sent. `false` where
     /// there is none of this hash, or it does not wait.
-    pub fn cancel_held(&self, hash: alloy_primitives::B256) -> bool {
-        self.inner.chains.iter().any(|chain| chain.ledger.cancel_held(chain.now(), hash))
+    ///
+    /// # Errors
+    /// When that cannot be written down: then it may be sent after a restart.
+    pub async fn cancel_held(&self, hash: alloy_primitives::B256) -> Result<bool, JournalError> {
+        for chain in &self.inner.chains {
+            if chain.ledger.cancel_held(chain.now(), hash).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     #[cfg(feature = "server")]
