@@ -146,6 +146,8 @@ pub enum Happened {
     Included(BlockId, u64),
     /// Blocks from this height on are no longer what they were.
     RolledBackTo(u64),
+    /// This block is part of the served chain: another one at its height is not.
+    Served(BlockId),
     /// Blocks up to this height no longer change.
     Settled(u64),
     /// Another transaction of the same sender and nonce is in a block at this height.
@@ -266,6 +268,14 @@ impl Life {
                 self.used_at = None;
             }
             Happened::Included(..) => {}
+            Happened::Served(served) => {
+                if let Fate::Mined { block, .. } = self.fate
+                    && block.number == served.number
+                    && block.hash != served.hash
+                {
+                    return self.rolled_back(now, served.number);
+                }
+            }
             Happened::RolledBackTo(height) => return self.rolled_back(now, height),
             Happened::Settled(height) => self.settle(height),
             Happened::Outrun { by, height } if self.fate.is_open() => {

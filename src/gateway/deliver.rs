@@ -115,6 +115,7 @@ fn on(chain: &Chain, event: &ChainEvent, room: usize, waiting: &mut VecDeque<Wor
         _ => return,
     };
     for block in added {
+        to_do.extend(chain.ledger.tell_all(now, Happened::Served(block.id), usize::MAX));
         waiting.push_back(Work::Read(block.id));
     }
     chain.ledger.tell_all(now, Happened::Settled(settled(chain)), usize::MAX);
@@ -194,6 +195,13 @@ async fn carry_out(chain: &Arc<Chain>, work: Work) -> Option<Work> {
 /// Whether the served chain has this block at its height; `None` where it does not reach there.
 fn is_served(chain: &Chain, block: BlockId) -> Option<bool> {
     chain.decide().follower.served(block.number).map(|served| served.id.hash == block.hash)
+}
+
+/// Whether one backend's word is enough that a transaction is in this block: the served chain has it, or has left it behind.
+/// Above the head it is one backend's block, which may never become the chain's.
+fn is_settled_on(chain: &Chain, block: BlockId) -> bool {
+    is_served(chain, block)
+        .unwrap_or_else(|| chain.decide().follower.head().is_none_or(|head| block.number <= head.number))
 }
 
 fn call(name: &'static str, params: String) -> Option<Call<'static>> {
@@ -305,7 +313,7 @@ async fn ask(
         let payload = ended.verdicts.into_iter().next().and_then(|(_, verdict)| verdict.payload);
         let Some(Payload::Result(bytes)) = payload else { continue };
         match seen(&bytes, hash) {
-            Some(Seen::In(block, index)) if is_served(chain, block) != Some(false) => {
+            Some(Seen::In(block, index)) if is_settled_on(chain, block) => {
                 return Some(chain.ledger.tell(chain.now(), hash, Happened::Included(block, index)));
             }
             // In a block that is not the chain's: on another branch it is, or was.

@@ -401,11 +401,19 @@ impl Ledger {
         (next > record.nonce?).then_some(height)
     }
 
-    /// Takes one back that waits for a way out; `false` where it does not.
-    pub(super) fn cancel_held(&self, now: Timestamp, hash: B256) -> bool {
-        let is_held = self.fate(&hash) == Some(Fate::Held);
+    /// Takes one back that waits for a way out; `false` where it does not. It is on disk when this returns.
+    pub(super) async fn cancel_held(&self, now: Timestamp, hash: B256) -> Result<bool, JournalError> {
+        if self.fate(&hash) != Some(Fate::Held) {
+            return Ok(false);
+        }
         self.tell(now, hash, Happened::Cancelled);
-        is_held && self.fate(&hash) == Some(Fate::Cancelled)
+        let Some(record) = self.record(&hash).filter(|record| record.fate == Fate::Cancelled) else {
+            return Ok(false);
+        };
+        if let Some(journal) = &self.journal {
+            journal.update(record).await?;
+        }
+        Ok(true)
     }
 }
 

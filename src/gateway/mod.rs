@@ -165,6 +165,9 @@ impl Gateway {
             let derived = domains::keep(chain.clone(), dns.moves());
             let fed = feeds::run(chain.clone());
             let delivered = deliver::deliver(chain.clone());
+            let done = tasks.clone();
+            // A task of its own: transactions are seen through whatever becomes of the rest, and the reverse.
+            runtime.spawn(async move { done.run_until_cancelled(delivered).await });
             let ended = tasks.clone();
             runtime.spawn(async move {
                 tokio::select! {
@@ -172,7 +175,6 @@ impl Gateway {
                     () = followed => {}
                     () = derived => {}
                     () = fed => {}
-                    () = delivered => {}
                     () = ended.cancelled() => {}
                 }
             });
@@ -299,8 +301,16 @@ impl Gateway {
 
     /// Takes a transaction back that waits for a way out (`when_unreachable = "hold"`): it will not be sent. `false` where
     /// there is none of this hash, or it does not wait.
-    pub fn cancel_held(&self, hash: alloy_primitives::B256) -> bool {
-        self.inner.chains.iter().any(|chain| chain.ledger.cancel_held(chain.now(), hash))
+    ///
+    /// # Errors
+    /// When that cannot be written down: then it may be sent after a restart.
+    pub async fn cancel_held(&self, hash: alloy_primitives::B256) -> Result<bool, JournalError> {
+        for chain in &self.inner.chains {
+            if chain.ledger.cancel_held(chain.now(), hash).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     #[cfg(feature = "server")]

@@ -82,15 +82,14 @@ pub(super) async fn cancel_held(
     if !may_administrate(&shared, &request) {
         return rpc::refusal(StatusCode::FORBIDDEN, NOT_AN_ADMINISTRATOR);
     }
-    match hash.parse() {
-        Ok(hash) if shared.gateway.cancel_held(hash) => {
-            Json(json!({ "hash": hash, "cancelled": true })).into_response()
-        }
-        Ok(_) => rpc::refusal(StatusCode::NOT_FOUND, "no transaction of this hash is held"),
-        Err(_) => rpc::refusal(
-            StatusCode::BAD_REQUEST,
-            "name a transaction by its hash: 0x and 64 hexadecimal digits",
-        ),
+    let Ok(hash) = hash.parse::<alloy_primitives::B256>() else {
+        let message = "name a transaction by its hash: 0x and 64 hexadecimal digits";
+        return rpc::refusal(StatusCode::BAD_REQUEST, message);
+    };
+    match shared.gateway.cancel_held(hash).await {
+        Ok(true) => Json(json!({ "hash": hash, "cancelled": true })).into_response(),
+        Ok(false) => rpc::refusal(StatusCode::NOT_FOUND, "no transaction of this hash is held"),
+        Err(error) => rpc::refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

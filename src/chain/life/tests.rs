@@ -115,6 +115,17 @@ fn what_is_reorged_out_is_sent_and_looked_for_again_and_what_stays_is_not() {
 }
 
 #[test]
+fn what_was_seen_in_a_block_that_the_chain_did_not_take_is_sent_again() {
+    let mut life = taken();
+    let other = BlockId { number: 101, hash: B256::with_last_byte(0xee) };
+    life.on(at(1), Happened::Included(other, 3));
+    assert_eq!(life.on(at(1), Happened::Served(block(100))), Next::Nothing);
+    assert_eq!(life.on(at(2), Happened::Served(block(101))), Next::SendToAll);
+    life.on(at(2), Happened::Included(block(101), 3));
+    assert_eq!(life.on(at(2), Happened::Served(block(101))), Next::Nothing);
+}
+
+#[test]
 fn t14_what_is_held_goes_out_when_a_way_is_back_and_not_after_it_was_taken_back() {
     let mut life = Life::begin(at(0), Some(5), 100);
     life.on(at(0), Happened::Held);
