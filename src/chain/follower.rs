@@ -577,6 +577,7 @@ impl Follower {
             {
                 Some(Quarantine::Forked)
             }
+            Some(Joint::Adrift { .. }) if self.sources[at].was_beside() => Some(Quarantine::Forked),
             // Beside the served chain, at a height where its block is known to be another one.
             Some(Joint::Adrift { root, .. })
                 if self.tree.at(root.number).is_some_and(|block| block.id.hash != root.hash) =>
@@ -632,12 +633,12 @@ impl Follower {
                 break;
             }
         }
-        for (source, tip) in self.sources.iter_mut().filter_map(|source| source.tip.map(|tip| (source, tip)))
-        {
-            source.hangs(match self.tree.joint(tip) {
-                Some(Joint::Joined { at, .. }) => Some(at),
-                _ => None,
-            });
+        let served = self.tree.tip().map_or(0, |tip| tip.id.number);
+        for source in &mut self.sources {
+            match source.tip.and_then(|tip| self.tree.joint(tip)) {
+                Some(Joint::Joined { at, first }) => source.hangs(at, first.is_some() && at < served),
+                _ => source.drifts(),
+            }
         }
         let Some(tip) = self.tree.tip().cloned() else { return };
         if before.is_none_or(|before| before.number < tip.id.number) {

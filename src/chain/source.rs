@@ -31,6 +31,7 @@ pub(super) struct Source {
     /// The greatest height of the served chain that was on its path when its head last hung on it.
     joined: Option<u64>,
     is_adrift: bool,
+    is_beside: bool,
     lied_at: Option<Timestamp>,
     contradicted_at: Option<Timestamp>,
     misses: u32,
@@ -115,10 +116,19 @@ impl Source {
         self.high >= number && self.lower < LOWER_MIN
     }
 
-    /// Its head hangs on the served chain from this height on, or (`None`) on nothing that is known.
-    pub(super) fn hangs(&mut self, at: Option<u64>) {
-        self.is_adrift = at.is_none();
-        self.joined = at.or(self.joined);
+    /// Its head hangs on the served chain from this height on, as part of it or (`is_beside`) of another branch.
+    pub(super) fn hangs(&mut self, at: u64, is_beside: bool) {
+        (self.joined, self.is_adrift, self.is_beside) = (Some(at), false, is_beside);
+    }
+
+    /// Its head hangs on nothing that is known. A block is missing between, and a branch is not left by skipping one.
+    pub(super) fn drifts(&mut self) {
+        self.is_adrift = true;
+    }
+
+    /// Whether it was on another branch when that was last known.
+    pub(super) fn was_beside(&self) -> bool {
+        self.is_beside
     }
 
     /// No more than what was on its path while that was known: what else it has may be of another branch.
@@ -131,6 +141,7 @@ impl Source {
         self.high = self.tip.map_or(0, |tip| tip.number);
         self.slack = None;
         self.joined = None;
+        self.is_beside = false;
         self.lower = 0;
     }
 

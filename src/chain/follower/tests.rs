@@ -282,6 +282,11 @@ fn c4_whoever_has_a_head_that_hangs_on_nothing_known_is_not_asked_for_what_it_ma
     assert_eq!((follower.number(), claims(&follower)), (102, Some(101)));
     follower.saw_block(at_ms(2004), who(2), block(9, 101, 102), HashCheck::Matches);
     assert_eq!(follower.quarantined(2005, 2), Some(Quarantine::Forked));
+    // It skips another block of its branch, and then comes back.
+    follower.shows(3000, 2, block(9, 101, 105));
+    assert_eq!(follower.quarantined(3001, 2), Some(Quarantine::Forked));
+    follower.shows(3002, 2, main_block(102));
+    assert_eq!(follower.quarantined(3003, 2), None);
     // Of one that has only skipped a block, the path shows it.
     let mut follower = in_step(3);
     follower.shows(2000, 0, main_block(102));
