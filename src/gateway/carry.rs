@@ -74,14 +74,17 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     }
 }
 
-/// A head that a backend told is not lower than what clients know.
-fn not_below(mut told: Answered, promised: u64) -> Answered {
-    if let Said::Result(bytes) = &told.said
-        && watch::number(bytes).is_some_and(|number| number < promised)
-    {
-        told.said = Said::Result(format!("\"{promised:#x}\"").into());
+/// No head is told that is lower than what clients know; and where nobody tells one, that is the latest that is known.
+fn not_below(told: Answered, promised: u64) -> Answered {
+    match &told.said {
+        Said::Result(bytes) if watch::number(bytes).is_some_and(|number| number >= promised) => told,
+        _ => {
+            let mut known = Answered::local(format!("\"{promised:#x}\""));
+            known.trail.source = Source::Follower;
+            known.trail.attempts = told.trail.attempts;
+            known
+        }
     }
-    told
 }
 
 /// What the follower answers by itself.
