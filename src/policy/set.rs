@@ -77,3 +77,11 @@ impl BackendSet {
         })
     }
 }
+
+impl FromIterator<BackendIndex> for BackendSet {
+    fn from_iter<I: IntoIterator<Item = BackendIndex>>(backends: I) -> Self {
+        let mut set = Self::default();
+        backends.into_iter().for_each(|backend| set.insert(backend));
+        set
+    }
+}
