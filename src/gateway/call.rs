@@ -26,6 +26,21 @@ pub(super) struct Call<'a> {
     pub(super) transaction: Option<RawTransaction>,
 }
 
+impl<'a> Call<'a> {
+    /// A call of the proxy's own.
+    pub(super) fn own(method: &str, params: Cow<'a, RawValue>) -> Self {
+        let method = Method::lookup(method);
+        Self {
+            method,
+            name: method.name.into(),
+            params: Some(params),
+            height: None,
+            known_to_exist: false,
+            transaction: None,
+        }
+    }
+}
+
 /// What a call came to. Both members are JSON text, copied byte for byte.
 #[derive(Clone, Debug)]
 pub(super) enum Said {

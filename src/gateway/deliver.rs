@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::chain::{BlockId, ChainEvent, Fate, Happened, Looked, Next};
-use crate::ethereum::{Method, RawTransaction};
+use crate::ethereum::RawTransaction;
 use crate::jsonrpc::reply::Payload;
 use crate::policy::{BackendIndex, BackendSet, Class, Repeat};
 
@@ -205,15 +205,7 @@ fn is_settled_on(chain: &Chain, block: BlockId) -> bool {
 }
 
 fn call(name: &'static str, params: String) -> Option<Call<'static>> {
-    let method = Method::lookup(name);
-    Some(Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Owned(RawValue::from_string(params).ok()?)),
-        height: None,
-        known_to_exist: false,
-        transaction: None,
-    })
+    Some(Call::own(name, Cow::Owned(RawValue::from_string(params).ok()?)))
 }
 
 /// Hashes of the transactions in a block, in their order.

@@ -12,7 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use crate::ethereum::{LogFilter, Method};
+use crate::ethereum::LogFilter;
 use crate::jsonrpc::{ErrorObject, code};
 
 use super::call::{Answered, Call};
@@ -243,15 +243,7 @@ fn query(object: Value) -> Option<Box<RawValue>> {
 }
 
 fn get_logs(query: &RawValue) -> Call<'_> {
-    let method = Method::lookup("eth_getLogs");
-    Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Borrowed(query)),
-        height: None,
-        known_to_exist: false,
-        transaction: None,
-    }
+    Call::own("eth_getLogs", Cow::Borrowed(query))
 }
 
 fn list_hashes(hashes: &[B256]) -> String {

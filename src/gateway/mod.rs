@@ -30,8 +30,6 @@ mod memory;
 mod outbox;
 mod packet;
 mod resolve;
-#[cfg(test)]
-mod sending;
 mod session;
 #[cfg(test)]
 mod stand_in;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::chain::{Fate, Happened};
 use crate::config::WhenUnreachable;
-use crate::ethereum::{Method, RawTransaction};
+use crate::ethereum::RawTransaction;
 use crate::jsonrpc::reply::Payload;
 use crate::jsonrpc::{ErrorObject, code};
 use crate::policy::classify::Verdict;
@@ -81,16 +81,8 @@ fn plain(call: Call<'_>) -> Option<(Call<'static>, Bytes)> {
 
 /// The call that publishes these bytes.
 pub(super) fn of_bytes(bytes: &[u8], transaction: RawTransaction) -> Option<Call<'static>> {
-    let method = Method::lookup(SUBMIT);
     let params = RawValue::from_string(format!("[\"{}\"]", hex::encode_prefixed(bytes))).ok()?;
-    Some(Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Owned(params)),
-        height: None,
-        known_to_exist: false,
-        transaction: Some(transaction),
-    })
+    Some(Call { transaction: Some(transaction), ..Call::own(SUBMIT, Cow::Owned(params)) })
 }
 
 /// What backends have said of one transaction so far.
@@ -329,18 +321,10 @@ pub(super) fn hash_result(hash: B256) -> Bytes {
 
 /// What `eth_sendRawTransactionSync` answers: the receipt, or that there is none yet.
 async fn receipt(chain: &Arc<Chain>, hash: B256, until: Instant, taken: Answered) -> Answered {
-    let method = Method::lookup("eth_getTransactionReceipt");
-    let params = RawValue::from_string(format!("[\"{hash:#x}\"]")).ok();
+    let Ok(params) = RawValue::from_string(format!("[\"{hash:#x}\"]")) else { return taken };
     let mut changed = chain.ledger.changed.subscribe();
     while Instant::now() < until {
-        let call = Call {
-            method,
-            name: method.name.into(),
-            params: params.clone().map(Cow::Owned),
-            height: None,
-            known_to_exist: false,
-            transaction: None,
-        };
+        let call = Call::own("eth_getTransactionReceipt", Cow::Borrowed(&params));
         let answered = Box::pin(carry::carry(chain, call)).await;
         if matches!(&answered.said, Said::Result(bytes) if &**bytes != b"null") {
             return answered;
@@ -385,16 +369,8 @@ async fn who_knows(chain: &Chain, hash: B256) -> Option<BackendIndex> {
         };
         fleet.iter().filter(|(_, backend)| may_be_asked(backend)).map(|(index, _)| index).collect()
     };
-    let method = Method::lookup("eth_getTransactionByHash");
     let params = RawValue::from_string(format!("[\"{hash:#x}\"]")).ok()?;
-    let calls = [Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Owned(params)),
-        height: None,
-        known_to_exist: false,
-        transaction: None,
-    }];
+    let calls = [Call::own("eth_getTransactionByHash", Cow::Owned(params))];
     let deadline = chain.now() + LOOK_UP;
     let mut asked: FuturesUnordered<_> = readers
         .into_iter()
@@ -429,37 +405,4 @@ fn is_transaction(result: &[u8], hash: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn t3_a_refusal_is_doubted_while_another_answer_is_lost() {
-        let index = crate::policy::Fleet::new(vec![crate::policy::BackendSpec {
-            name: "a".into(),
-            tier: crate::policy::Tier::Primary,
-            private: false,
-            labels: crate::policy::DomainLabels::new(),
-            limit_per_s: None,
-        }])
-        .index(0)
-        .expect("one backend");
-        for (class, in_the_dark, expected) in [
-            (Class::TxInsufficientFunds, true, true),
-            (Class::TxUnderpriced, true, true),
-            (Class::TxInsufficientFunds, false, false),
-            (Class::TxNonceTooLow, false, true),
-        ] {
-            let mut hearing = Hearing { in_the_dark, ..Hearing::default() };
-            hearing.hear(crate::policy::Outcome::of(class).into(), index);
-            assert_eq!(hearing.is_in_doubt(), expected, "{class:?} {in_the_dark}");
-        }
-    }
-
-    #[test]
-    fn t2_only_the_same_hash_proves_that_a_transaction_is_known() {
-        assert!(is_transaction(br#"{"blockHash":null,"hash":"0xAB"}"#, "0xab"));
-        for other in ["null", "{}", r#"{"hash":"0xac"}"#, r#"{"hash":null}"#, "[]", "\"0xab\"", "{"] {
-            assert!(!is_transaction(other.as_bytes(), "0xab"), "{other}");
-        }
-    }
-}
+mod tests;

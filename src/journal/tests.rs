@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, B256};
 use bytes::Bytes;
@@ -361,45 +360,4 @@ fn what_is_no_journal_is_told_so_and_kept() {
     let told = Journal::open(&path).expect_err("no journal").to_string();
     assert!(told.starts_with(&path.display().to_string()), "{told}");
     assert_eq!(std::fs::read(&path).expect("read"), b"something else altogether");
-}
-
-/// `cargo test --release --lib journal -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "measures"]
-async fn measure() {
-    let folder = tempfile::tempdir_in(".").expect("a folder on a disk");
-    let path = folder.path().join("journal");
-    let journal = Arc::new(Journal::open(&path).expect("it is made"));
-    let count = 100_000;
-    let began = Instant::now();
-    let mut under_way = tokio::task::JoinSet::new();
-    for n in 0..count {
-        let journal = journal.clone();
-        under_way.spawn(async move { journal.write(entry(n)).await });
-        if under_way.len() >= 64 {
-            under_way.join_next().await.unwrap().unwrap().unwrap();
-        }
-    }
-    while let Some(written) = under_way.join_next().await {
-        written.unwrap().unwrap();
-    }
-    let took = began.elapsed();
-    println!("{count} written by 64 at once in {took:?}: {:.0}/s", count as f64 / took.as_secs_f64());
-    let began = Instant::now();
-    for n in 0..50 {
-        journal.write(entry(count + n)).await.unwrap_or_else(|error| println!("{error}"));
-    }
-    println!("one at a time: {:?}", began.elapsed() / 50);
-    // As after a kill: the file as it is, opened while nobody has closed it.
-    let killed = folder.path().join("killed");
-    std::fs::copy(&path, &killed).expect("copied");
-    let began = Instant::now();
-    let reopened = Journal::open(&killed).expect("it opens");
-    let records = reopened.records().expect("read").len();
-    println!(
-        "{records} opened and read in {:?}, {} MiB",
-        began.elapsed(),
-        std::fs::metadata(&killed).unwrap().len() >> 20
-    );
-    assert!(began.elapsed() < Duration::from_secs(10));
 }

@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::ethereum::Method;
 use crate::jsonrpc::reply::Payload;
 use crate::policy::{BackendIndex, Class, Repeat};
 
@@ -258,16 +257,8 @@ async fn open(chain: &Arc<Chain>, turn: &mut usize) -> Source {
 
 /// One question to one backend; its result, if it has one.
 async fn ask(chain: &Arc<Chain>, backend: BackendIndex, method: &str, params: &str) -> Option<Bytes> {
-    let method = Method::lookup(method);
     let params = RawValue::from_string(params.to_owned()).ok()?;
-    let call = Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Borrowed(&params)),
-        height: None,
-        known_to_exist: false,
-        transaction: None,
-    };
+    let call = Call::own(method, Cow::Borrowed(&params));
     let deadline = chain.now() + PATIENCE;
     // What changes a filter's state is not asked twice.
     let order = Order { backend, items: vec![0], deadline, repeat: Repeat::IfUnsent };
@@ -290,16 +281,8 @@ async fn pending_block(chain: &Arc<Chain>) -> Option<Vec<Hash>> {
 
 /// One call the usual way; its result, if it has one.
 async fn call(chain: &Arc<Chain>, method: &str, params: &str) -> Option<Bytes> {
-    let method = Method::lookup(method);
     let params = RawValue::from_string(params.to_owned()).ok()?;
-    let call = Call {
-        method,
-        name: method.name.into(),
-        params: Some(Cow::Borrowed(&params)),
-        height: None,
-        known_to_exist: false,
-        transaction: None,
-    };
+    let call = Call::own(method, Cow::Borrowed(&params));
     match carry(chain, call).await.said {
         Said::Result(result) => Some(result),
         Said::Error(_) => None,

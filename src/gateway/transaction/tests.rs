@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::stand_in::StandIn;
-use super::{Gateway, GatewayError, Packet, Source};
+use super::super::stand_in::StandIn;
+use super::super::{Gateway, GatewayError, Packet, Source};
+use super::*;
 use crate::config::Config;
 use crate::jsonrpc::ErrorObject;
 
@@ -330,4 +331,35 @@ async fn t16_the_synchronous_form_says_in_its_own_words_that_there_is_no_receipt
         gateway.call::<Value>(None, "eth_sendRawTransactionSync", (RAW, 300)).await.expect_err("not mined");
     assert_eq!((error.code, error.data.map(|data| data.get().to_owned())), (4, Some(format!("\"{HASH}\""))));
     assert_eq!(count(&gateway, "pending"), 1);
+}
+
+#[test]
+fn t3_a_refusal_is_doubted_while_another_answer_is_lost() {
+    let index = crate::policy::Fleet::new(vec![crate::policy::BackendSpec {
+        name: "a".into(),
+        tier: crate::policy::Tier::Primary,
+        private: false,
+        labels: crate::policy::DomainLabels::new(),
+        limit_per_s: None,
+    }])
+    .index(0)
+    .expect("one backend");
+    for (class, in_the_dark, expected) in [
+        (Class::TxInsufficientFunds, true, true),
+        (Class::TxUnderpriced, true, true),
+        (Class::TxInsufficientFunds, false, false),
+        (Class::TxNonceTooLow, false, true),
+    ] {
+        let mut hearing = Hearing { in_the_dark, ..Hearing::default() };
+        hearing.hear(crate::policy::Outcome::of(class).into(), index);
+        assert_eq!(hearing.is_in_doubt(), expected, "{class:?} {in_the_dark}");
+    }
+}
+
+#[test]
+fn t2_only_the_same_hash_proves_that_a_transaction_is_known() {
+    assert!(is_transaction(br#"{"blockHash":null,"hash":"0xAB"}"#, "0xab"));
+    for other in ["null", "{}", r#"{"hash":"0xac"}"#, r#"{"hash":null}"#, "[]", "\"0xab\"", "{"] {
+        assert!(!is_transaction(other.as_bytes(), "0xab"), "{other}");
+    }
 }
