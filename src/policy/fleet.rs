@@ -188,7 +188,8 @@ impl Fleet {
     /// What of the chain a backend has. `served` is the head that clients are told.
     pub fn set_reach(&mut self, now: Timestamp, index: BackendIndex, reach: Reach, served: u64) {
         let backend = &mut self.backends[index.get()];
-        backend.lag.follow(now, reach.has, served);
+        let lacks_head = reach.has.is_some_and(|has| has < served);
+        backend.lag.since = if lacks_head { backend.lag.since.or(Some(now)) } else { None };
         // What builds on an old block is as old. Blocks reach one node after the other: that is no reason to leave it.
         let is_behind = super::rank::lags_for_long(now, backend);
         backend.reach = Reach { pending_is_stale: reach.pending_is_stale || is_behind, ..reach };

@@ -588,7 +588,7 @@ fn lacks_block(backend: &Backend, need: &Need) -> bool {
 
 /// Whether it has lacked the head for longer than blocks take to get around, or follows another branch.
 pub(super) fn lags_for_long(now: Timestamp, backend: &Backend) -> bool {
-    backend.reach.is_astray || backend.lag.lasts(now) >= LAGGED_FOR
+    backend.reach.is_astray || backend.lag.since.is_some_and(|since| now.since(since) >= LAGGED_FOR)
 }
 
 /// Private backends take transactions only, and where one is configured nobody else gets them.

@@ -1,7 +1,5 @@
 //! What of the chain a backend has, and what of it a request rests on.
 
-use std::time::Duration;
-
 use super::Timestamp;
 use crate::ethereum::{Method, Semantics};
 
@@ -105,48 +103,8 @@ impl Reach {
     }
 }
 
-/// How far a backend is behind the served head.
+/// Since when a backend lacks the head that is served, while others have it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lag {
-    /// A height that it lacks, and since when that has been so.
-    lacks: Option<(u64, Timestamp)>,
-}
-
-impl Lag {
-    /// It has this height while `served` is the head. One that keeps coming, always a little late, is not further behind than
-    /// that; one that stands still is behind from the first block on that it missed.
-    pub(super) fn follow(&mut self, now: Timestamp, has: Option<u64>, served: u64) {
-        self.lacks = match (has, self.lacks) {
-            (Some(has), _) if has >= served => None,
-            (Some(has), Some((height, since))) if has < height => Some((height, since)),
-            (Some(_), _) => Some((served, now)),
-            (None, _) => None,
-        };
-    }
-
-    /// For how long it has lacked a block that was served.
-    pub(super) fn lasts(&self, now: Timestamp) -> Duration {
-        self.lacks.map_or(Duration::ZERO, |(_, since)| now.since(since))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h11_who_keeps_coming_a_little_late_lags_by_that_and_who_stands_still_ever_more() {
-        let at = |ms: u64| Timestamp::ZERO + Duration::from_millis(ms);
-        let (mut late, mut frozen) = (Lag::default(), Lag::default());
-        // A block every quarter of a second.
-        for served in 100..200u64 {
-            let now = at(250 * (served - 100));
-            late.follow(now, Some(served - 3), served);
-            frozen.follow(now, Some(90), served);
-            assert!(late.lasts(now) <= Duration::from_millis(750), "{:?}", late.lasts(now));
-            assert_eq!(frozen.lasts(now), now.since(at(0)));
-        }
-        late.follow(at(60_000), Some(200), 200);
-        assert_eq!(late.lasts(at(60_000)), Duration::ZERO);
-    }
+    pub(super) since: Option<Timestamp>,
 }
