@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
+use super::beat::Beat;
 use super::block::{Block, BlockId};
 use super::event::ChainEvent;
 use super::fork::{Contender, Fork};
@@ -18,6 +19,10 @@ use crate::policy::{BackendIndex, BackendSet, DomainLabels, Timestamp};
 
 /// So many independent voices carry a new block, where as many are there.
 const VOICES: u32 = 2;
+/// Where blocks come quicker than backends are looked at, one waits so long for all who keep up: what the others showed is
+/// older than that block.
+const QUICK_BELOW: Duration = Duration::from_millis(400);
+const QUICK_HOLD: Duration = Duration::from_secs(1);
 /// Whose head moved within so many block times takes part in carrying new ones.
 const MOVING_BLOCKS: f64 = 2.0;
 const MOVING_MIN: Duration = Duration::from_millis(1500);
@@ -146,6 +151,7 @@ pub struct Follower {
     /// What was served before a restart.
     floor: Option<u64>,
     newest: Option<(u64, Timestamp)>,
+    beat: Option<Beat>,
     used_at: Option<Timestamp>,
     settled_used_at: Option<Timestamp>,
     pending_used_at: Option<Timestamp>,
@@ -179,6 +185,7 @@ impl Follower {
             shown: None,
             floor: None,
             newest: None,
+            beat: None,
             used_at: None,
             settled_used_at: None,
             pending_used_at: None,
@@ -213,6 +220,7 @@ impl Follower {
             return;
         }
         let tip = block.id;
+        let there_at = self.schedules[source.get()].shown_at(now);
         self.started_at.get_or_insert(now);
         let delay = match self.newest {
             Some((number, at)) if number >= tip.number => Some((number, now.since(at))),
@@ -230,6 +238,12 @@ impl Follower {
             None if self.is_plausible(now, tip.number) => {
                 self.sources[source.get()].came_after(Duration::ZERO);
                 self.newest = Some((tip.number, now));
+                match &mut self.beat {
+                    Some(beat) if self.tempo.is_steady() => {
+                        beat.heard(there_at, tip.number, self.tempo.soonest())
+                    }
+                    beat => *beat = Some(Beat::new(now, tip.number)),
+                }
                 // Who was asked too early for it is asked anew, and not as late as the last of many vain looks.
                 self.schedules.iter_mut().for_each(Schedule::moved);
             }
@@ -313,6 +327,7 @@ impl Follower {
     /// A question about blocks was asked in vain.
     pub fn missed(&mut self, now: Timestamp, source: BackendIndex, look: Look) {
         if look == Look::Latest {
+            self.schedules[source.get()].shown_at(now);
             self.sources[source.get()].missed();
             self.decide(now);
         }
@@ -356,11 +371,20 @@ impl Follower {
         let recently = |used: Option<Timestamp>| used.is_some_and(|at| now.since(at) <= USED_FOR);
         let tip = self.sources[at].tip;
         let newest = self.newest.map_or(0, |(number, _)| number);
+        // Those who answer and keep up take turns; who does not is asked besides.
+        let (mut before, mut scouts) = (0u32, 0u32);
+        let keeps_up = |other: usize| {
+            self.sources[other].tip.is_some_and(|tip| tip.number >= newest) && self.votes(now, other)
+        };
+        for other in (0..self.sources.len()).filter(|other| *other == at || keeps_up(*other)) {
+            before += u32::from(other < at);
+            scouts += 1;
+        }
         let rhythm = Rhythm {
             block_time: self.tempo.soonest(),
-            newest_at: self.newest.map(|(_, at)| at),
-            turn: ((at as u64 + newest) % self.sources.len() as u64) as u32,
-            scouts: self.sources.len() as u32,
+            due_at: self.beat.map(|beat| beat.at_height(newest + 1, self.tempo.soonest())),
+            turn: ((u64::from(before) + newest) % u64::from(scouts)) as u32,
+            scouts,
             is_behind: tip.is_none_or(|tip| tip.number < newest),
             is_known: tip.is_some(),
             is_used: recently(self.used_at),

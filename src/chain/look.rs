@@ -8,13 +8,17 @@ use crate::policy::Timestamp;
 
 /// Heads of a chain that nobody uses are looked at this often.
 const IDLE_PAUSE: Duration = Duration::from_secs(15);
-/// However quick the chain, a backend is not asked more often than this for a block that may not be there.
+/// Somebody is asked this often for a block that may be there any moment, and nobody more often than this.
+const SCOUT_PAUSE: Duration = Duration::from_millis(100);
 const STEADY_PAUSE_MIN: Duration = Duration::from_millis(400);
 /// One that is behind others is asked again after this, later and later.
 const BEHIND_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
-/// The scouts of a new block come one after the other, within this part of the block time.
-const SCOUTS_PART: u32 = 8;
-const SCOUTS_WITHIN_MAX: Duration = Duration::from_millis(400);
+/// After so many looks in vain a block is overdue.
+const OVERDUE_LOOKS: u32 = 4;
+/// The first scout of a new block comes before it is due, by this part of the block time and this much at most; the others
+/// come one after the other until it is the first one's turn again.
+const EARLY_PART: u32 = 20;
+const EARLY_MAX: Duration = Duration::from_millis(100);
 /// Finality moves slowly: it is asked for after so many blocks; and while clients ask for it, after so few.
 const SETTLED_BLOCKS: u32 = 32;
 const SETTLED_BLOCKS_USED: u32 = 4;
@@ -22,7 +26,7 @@ const SETTLED_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// Who says that it has no such thing is asked for it again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 const PENDING_BLOCKS: u32 = 2;
-const PENDING_PAUSE_MIN: Duration = Duration::from_secs(1);
+const PENDING_PAUSE_MIN: Duration = Duration::from_secs(2);
 
 /// A question about blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +61,8 @@ impl Look {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rhythm {
     pub(super) block_time: Duration,
-    /// When the newest block was first seen anywhere.
-    pub(super) newest_at: Option<Timestamp>,
+    /// When the block after the newest one is to be expected.
+    pub(super) due_at: Option<Timestamp>,
     /// The turn of this backend among the scouts of the next block: the first one's is 0.
     pub(super) turn: u32,
     pub(super) scouts: u32,
@@ -83,6 +87,8 @@ pub(super) struct Schedule {
     pending_at: Option<Timestamp>,
     /// A question about the latest block, or about another one, is under way.
     asks_latest: bool,
+    /// When the look that has just ended was begun.
+    answers_from: Option<Timestamp>,
     asks_other: Option<Look>,
     hurry: bool,
     /// It said that it cannot tell, and is not asked again before this.
@@ -103,6 +109,7 @@ impl Schedule {
         match look {
             Look::Latest => {
                 self.latest_at = Some(now);
+                self.answers_from = None;
                 self.asks_latest = true;
                 self.hurry = false;
                 self.in_vain = self.in_vain.saturating_add(1);
@@ -119,7 +126,10 @@ impl Schedule {
 
     pub(super) fn end(&mut self, look: Look) {
         match look {
-            Look::Latest => self.asks_latest = false,
+            Look::Latest => {
+                self.asks_latest = false;
+                self.answers_from = self.latest_at;
+            }
             _ => self.asks_other = None,
         }
     }
@@ -134,6 +144,11 @@ impl Schedule {
             Look::Pending => self.pending_at = Some(later),
             Look::Block(_) => {}
         }
+    }
+
+    /// When the block that it showed now, or tells without being asked, was there already.
+    pub(super) fn shown_at(&mut self, now: Timestamp) -> Timestamp {
+        self.answers_from.take().unwrap_or(now)
     }
 
     pub(super) fn moved(&mut self) {
@@ -168,15 +183,22 @@ impl Schedule {
             let pause = doubled(first, self.in_vain.saturating_sub(1));
             return now.since(asked_at) >= pause.min(rhythm.block_time.max(STEADY_PAUSE_MIN));
         }
-        let retry = (rhythm.block_time / 8).clamp(Duration::from_millis(100), Duration::from_secs(1));
-        let pause = doubled(retry, self.in_vain.saturating_sub(1));
-        if now.since(asked_at) < pause.min(rhythm.block_time).max(STEADY_PAUSE_MIN) {
+        let first = (SCOUT_PAUSE * rhythm.scouts).min(STEADY_PAUSE_MIN);
+        let pause = doubled(first, self.in_vain.saturating_sub(1));
+        if now.since(asked_at) < pause.min(rhythm.block_time.max(STEADY_PAUSE_MIN)) {
             return false;
         }
-        let Some(newest_at) = rhythm.newest_at else { return true };
-        let within = (rhythm.block_time / SCOUTS_PART).min(SCOUTS_WITHIN_MAX);
-        let turn = within * rhythm.turn / rhythm.scouts.max(1);
-        now >= newest_at + rhythm.block_time.mul_f64(0.95) + turn
+        let Some(due_at) = rhythm.due_at else { return true };
+        if self.in_vain >= OVERDUE_LOOKS {
+            // Whoever sees it first calls the others: one is asked in each half of a slot, all in turn.
+            let half = (rhythm.block_time / 2).max(Duration::from_millis(1));
+            let halves = now.since(due_at).as_nanos() / half.as_nanos();
+            let began_at = due_at + half.saturating_mul(u32::try_from(halves).unwrap_or(u32::MAX));
+            return halves % u128::from(rhythm.scouts.max(1)) == u128::from(rhythm.turn)
+                && asked_at < began_at;
+        }
+        let turn = first.min(rhythm.block_time) * rhythm.turn / rhythm.scouts.max(1);
+        now + (rhythm.block_time / EARLY_PART).min(EARLY_MAX) >= due_at + turn
     }
 
     /// The other question that is due now.

@@ -4,6 +4,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod abreast;
+mod beat;
 mod block;
 mod contradiction;
 mod event;

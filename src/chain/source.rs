@@ -121,6 +121,12 @@ impl Source {
         (self.joined, self.is_adrift, self.is_beside) = (Some(at), false, is_beside);
     }
 
+    /// The greatest height of the served chain that was on its path when that was last known, unless it went on from there
+    /// on another branch.
+    pub(super) fn joined_at(&self) -> Option<u64> {
+        self.joined.filter(|_| !self.is_beside)
+    }
+
     /// Its head hangs on nothing that is known. A block is missing between, and a branch is not left by skipping one.
     pub(super) fn drifts(&mut self) {
         self.is_adrift = true;

@@ -255,6 +255,8 @@ struct Request<C> {
     /// What `latest` is for it, and the number in place of its block.
     latest: Option<u64>,
     height: Option<u64>,
+    /// When that was settled.
+    resolved_at: Timestamp,
     /// It has been sent for a lower block, since nobody had the latest.
     is_lowered: bool,
     /// Its answer is to be compared with that of a copy.
@@ -458,6 +460,7 @@ impl<S: Steering> Replay<'_, S> {
                 Look::Block(_) => BlockAsked::None,
             },
             height: None,
+            resolved_at: now,
             marked: false,
             probe: true,
             transaction: None,
@@ -504,6 +507,7 @@ impl<S: Steering> Replay<'_, S> {
             block,
             latest: None,
             height: None,
+            resolved_at: Timestamp::ZERO,
             is_lowered: false,
             compared: None,
             told_before: 0,
@@ -551,7 +555,7 @@ impl<S: Steering> Replay<'_, S> {
     fn start(&mut self, now: Timestamp, request: u32, latest: Option<u64>) {
         let slot = &mut self.requests[request as usize];
         let method = self.world.methods()[slot.method];
-        slot.latest = latest;
+        (slot.latest, slot.resolved_at) = (latest, now);
         slot.height = latest.and_then(|latest| self.steering.height_of(method, slot.block, latest));
         if slot.method == self.head_method
             && let Some(height) = slot.height
@@ -653,6 +657,7 @@ impl<S: Steering> Replay<'_, S> {
             attempt: if asked_before { slot.attempts } else { 0 },
             block: slot.block,
             height: slot.height,
+            resolved_at: slot.resolved_at,
             marked: slot.marked,
             probe: false,
             transaction: slot.transaction,
@@ -692,6 +697,7 @@ impl<S: Steering> Replay<'_, S> {
             attempt: ASIDE,
             block: slot.block,
             height: slot.height,
+            resolved_at: slot.resolved_at,
             marked: slot.marked,
             probe: false,
             transaction: None,
@@ -819,6 +825,7 @@ impl<S: Steering> Replay<'_, S> {
                 attempt: 0,
                 block: BlockAsked::None,
                 height: None,
+                resolved_at: now,
                 marked: false,
                 probe: false,
                 transaction: None,
@@ -852,6 +859,7 @@ impl<S: Steering> Replay<'_, S> {
             attempt: 0,
             block: BlockAsked::Latest,
             height: None,
+            resolved_at: now,
             marked: false,
             probe: true,
             transaction: None,

@@ -39,7 +39,7 @@ const KEPT_IN_CALM: f64 = 0.5;
 
 /// While a chain is in use and no budget is configured: a look per block and some in vain, but not more than this.
 const LOOKS_PER_BLOCK: f64 = 1.5;
-const LOOKS_PER_S_MAX: f64 = 1.5;
+const LOOKS_PER_S_MAX: f64 = 2.5;
 
 /// Calls of the proxy's own that one backend may be asked, where the configuration says nothing: the head every
 /// fifteen seconds, and some recoveries an hour.

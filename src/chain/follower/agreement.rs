@@ -131,7 +131,9 @@ impl Follower {
             for source in &mut self.sources {
                 source.forget_heights();
             }
-            self.newest = added.last().map(|block| (block.id.number, now));
+            if let Some(top) = added.last() {
+                self.begin_anew_at(now, top.id.number);
+            }
             self.tell(ChainEvent::Reorged { dropped, added });
             return true;
         }
@@ -167,6 +169,14 @@ impl Follower {
                 Joint::Joined { at: theirs_at, .. } if theirs_at > at => {
                     ours.insert(BackendIndex::at(*voice));
                     our_tops.push(*tip);
+                }
+                // What is missing on its way to its head is asked for: it has had our block all the same.
+                Joint::Adrift { .. } => {
+                    let had = self.sources[*voice].joined_at().filter(|had| *had > at);
+                    if let Some(block) = had.and_then(|had| self.tree.at(had)) {
+                        ours.insert(BackendIndex::at(*voice));
+                        our_tops.push(block.id);
+                    }
                 }
                 // One of its nodes is a little behind: it has had our block all the same.
                 Joint::Joined { first: None, .. } if self.sources[*voice].had(at + 1) => {
@@ -263,17 +273,6 @@ impl Follower {
         // The operator's word is enough.
         let is_pinned = self.pin_side(tip.number, *first) == Some(true);
         let needed = if is_pinned { 1 } else { VOICES.min(self.weights.operators(waited_for)) };
-        let is_alone_for_long = side.height >= block.id.number + 2 && sides.len() == 1 && {
-            // Everybody else stands still while this one goes on as the chain does.
-            self.tempo.newest_at().is_some_and(|at| now.since(at) > moving_for)
-        };
-        if self.weights.operators(side.voices) < needed && !is_alone_for_long {
-            return false;
-        }
-        // Several operators of one cloud or one software are no invention, but may share a defect: others get a moment to
-        // contradict.
-        let may_be_contradicted = !is_pinned && side.weight < VOICES.min(self.weights.of(waited_for));
-        // Most have it, or have had the time: who is asked for it next should.
         let since = match self.ripening {
             Some((ripening, since)) if ripening == *first => since,
             _ => {
@@ -281,9 +280,24 @@ impl Follower {
                 now
             }
         };
-        let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
-        let most = side.voices.len() * 2 > waited_for.len() && !may_be_contradicted;
-        if !most && now.since(since) < hold && side.height <= block.id.number {
+        if self.weights.operators(side.voices) < needed
+            && (sides.len() > 1 || !self.is_overdue(now, &block, since, voices, moving))
+        {
+            return false;
+        }
+        // Several operators of one cloud or one software are no invention, but may share a defect: others get a moment to
+        // contradict.
+        let may_be_contradicted = !is_pinned && side.weight < VOICES.min(self.weights.of(waited_for));
+        // Most have it, or have had the time: who is asked for it next should.
+        let is_ripe = if self.tempo.block_time() < QUICK_BELOW {
+            let seen_at = self.beat.map(|beat| beat.at_height(block.id.number, self.tempo.soonest()));
+            waited_for.and(side.voices) == waited_for || seen_at.is_none_or(|at| now.since(at) >= QUICK_HOLD)
+        } else {
+            let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
+            let most = side.voices.len() * 2 > waited_for.len() && !may_be_contradicted;
+            most || now.since(since) >= hold || side.height > block.id.number
+        };
+        if !is_ripe {
             return false;
         }
         self.ripening = None;
@@ -295,6 +309,31 @@ impl Follower {
             _ => self.tell(ChainEvent::Extended { blocks: vec![block] }),
         }
         true
+    }
+
+    /// Whether it is time for the block after one that too few show, and of those who could contradict nobody lacks it but, at
+    /// most, one operator: then that one is behind.
+    fn is_overdue(
+        &self,
+        now: Timestamp,
+        block: &Block,
+        shown_at: Timestamp,
+        voices: &[(usize, BlockId, Joint)],
+        moving: BackendSet,
+    ) -> bool {
+        let slot = self.tempo.soonest();
+        let next_at = self.beat.map(|beat| beat.at_height(block.id.number + 1, slot));
+        let mut lack = BackendSet::default();
+        for (voice, tip, joint) in voices {
+            let keeps_up = moving.contains(BackendIndex::at(*voice));
+            if keeps_up && matches!(joint, Joint::Joined { first: None, .. }) && tip.number < block.id.number
+            {
+                lack.insert(BackendIndex::at(*voice));
+            }
+        }
+        now.since(shown_at) >= slot / 2
+            && next_at.is_none_or(|at| now >= at)
+            && self.weights.operators(lack) < VOICES
     }
 
     /// Follows a rollback: nobody shows the served tip any more, and those who did now show less.
@@ -330,8 +369,13 @@ impl Follower {
             source.forget_heights();
         }
         self.shown = None;
-        self.newest = Some((highest, now));
+        self.begin_anew_at(now, highest);
         self.tell(ChainEvent::Reorged { dropped, added: Vec::new() });
+    }
+
+    fn begin_anew_at(&mut self, now: Timestamp, number: u64) {
+        self.newest = Some((number, now));
+        self.beat = Some(Beat::new(now, number));
     }
 
     /// Starts anew from heads that do not hang on what was served, where more voices are there than here.
@@ -385,10 +429,13 @@ impl Follower {
             true => self.weights.of(everyone),
             false => self.weights.of(known.or(everyone)),
         };
-        // Back to where some stood still is no new start while as many are where the chain is.
-        let ahead = voices.iter().filter(|(_, tip, _)| tip.number >= served.number);
-        let ahead: BackendSet = ahead.map(|(voice, ..)| BackendIndex::at(*voice)).collect();
-        let goes_back = side.height < served.number && self.weights.of(ahead) >= side.weight;
+        // Only who was further has gone back: to where some stood still all the time there is no new start.
+        let gone_back: BackendSet = side
+            .voices
+            .iter()
+            .filter(|voice| self.sources[voice.get()].went_back_from(served.number))
+            .collect();
+        let goes_back = side.height < served.number && self.weights.of(gone_back) < VOICES.min(needed);
         let enough = side.weight >= VOICES.min(needed) && side.weight > stays && !goes_back;
         self.is_catching_up = enough;
         if !enough || now.since(since) < patience {
@@ -405,7 +452,7 @@ impl Follower {
         for source in &mut self.sources {
             source.forget_heights();
         }
-        self.newest = Some((block.id.number, now));
+        self.begin_anew_at(now, block.id.number);
         self.tell(ChainEvent::Skipped { to: block });
     }
 

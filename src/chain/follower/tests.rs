@@ -90,6 +90,106 @@ fn c1_the_head_never_goes_back_when_who_has_it_goes_away() {
 }
 
 #[test]
+fn c1_a_block_that_one_of_two_shows_is_served_when_the_next_one_is_due() {
+    let mut follower = in_step(2);
+    follower.shows(2000, 0, main_block(102));
+    for ms in (2050..2800).step_by(50) {
+        follower.shows(ms, 1, main_block(101));
+        follower.tick(at_ms(ms));
+        assert_eq!(follower.number(), 101, "nobody says so but one, at {ms} ms");
+    }
+    for ms in (2800..=3000).step_by(50) {
+        follower.shows(ms, 1, main_block(101));
+        follower.tick(at_ms(ms));
+    }
+    assert_eq!(follower.number(), 102, "the other one is behind");
+}
+
+#[test]
+fn c1_a_block_that_one_shows_and_two_deny_is_not_served_for_being_due() {
+    let mut follower = in_step(3);
+    follower.shows(2000, 0, main_block(102));
+    for ms in (2050..2950).step_by(50) {
+        follower.shows(ms, 1, main_block(101));
+        follower.shows(ms + 1, 2, main_block(101));
+        follower.tick(at_ms(ms + 1));
+        assert_eq!(follower.number(), 101, "at {ms} ms");
+    }
+}
+
+#[test]
+fn c1_those_who_stood_still_all_the_time_are_no_rollback() {
+    let mut follower = in_step(5);
+    // So far that what they show is no longer remembered.
+    for number in 102..700 {
+        let ms = (number - 100) * 1000;
+        for source in 2..5 {
+            follower.shows(ms + source as u64, source, main_block(number));
+        }
+        for source in 0..2 {
+            follower.shows(ms + 500, source, main_block(101));
+        }
+        follower.tick(at_ms(ms + 600));
+        assert_eq!(follower.number(), number);
+    }
+    // Of the three one shows the next block, and the others wait for it.
+    for ms in (600_000..605_000).step_by(100) {
+        follower.shows(ms, 2, main_block(700));
+        (3..5).for_each(|source| follower.shows(ms, source, main_block(699)));
+        (0..2).for_each(|source| follower.shows(ms, source, main_block(101)));
+        follower.tick(at_ms(ms));
+        assert!(follower.number() >= 699, "{} at {ms} ms", follower.number());
+    }
+}
+
+#[test]
+fn c4_a_voice_whose_head_is_not_linked_yet_still_counts_for_its_branch() {
+    let mut follower = in_step(5);
+    let shows = |follower: &mut Follower, ms: u64, main: u64| {
+        (3..5).for_each(|source| follower.shows(ms + source as u64, source, main_block(main)));
+        let forked = 102 + (main - 102) / 3;
+        (0..3).for_each(|source| follower.shows(ms + source as u64, source, block(7, 101, forked)));
+    };
+    (102..=111).for_each(|number| shows(&mut follower, (number - 100) * 1000, number));
+    assert_eq!(follower.number(), 111, "it is six blocks ahead, and two have it");
+    follower.shows(12_000, 4, main_block(113));
+    assert!(follower.missing(4).is_some(), "what is between is not known");
+    for ms in (12_010..12_500).step_by(50) {
+        follower.tick(at_ms(ms));
+        assert_eq!(follower.number(), 111, "at {ms} ms");
+    }
+}
+
+#[test]
+fn c1_blocks_quicker_than_looks_wait_for_all_who_keep_up_but_not_for_long() {
+    let labels = vec![DomainLabels::new(); 3];
+    let mut follower = Follower::new(Duration::from_millis(250), true, &labels.iter().collect::<Vec<_>>());
+    let quick = |number: u64| {
+        let mut block = (*main_block(number)).clone();
+        block.timestamp_s = number / 4;
+        Arc::new(block)
+    };
+    for step in 0..40u64 {
+        (0..3).for_each(|source| follower.shows(step * 250, source, quick(1000 + step)));
+    }
+    assert_eq!(follower.number(), 1039);
+    // The third is looked at half a second later than the others each time.
+    for step in 40..80u64 {
+        let ms = step * 250;
+        (0..2).for_each(|source| follower.shows(ms, source, quick(1000 + step)));
+        follower.shows(ms, 2, quick(1000 + step - 2));
+        follower.tick(at_ms(ms));
+    }
+    assert_eq!(follower.number(), 1077, "what all have");
+    for step in 80..100u64 {
+        let ms = step * 250;
+        (0..2).for_each(|source| follower.shows(ms, source, quick(1000 + step)));
+        follower.tick(at_ms(ms));
+        assert!(follower.number() + 5 >= 1000 + step, "{} at {step}", follower.number());
+    }
+}
+
+#[test]
 fn c1_a_rollback_that_all_confirm_is_followed() {
     let mut follower = in_step(3);
     for ms in (2000..8000).step_by(250) {

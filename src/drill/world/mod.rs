@@ -70,6 +70,8 @@ pub struct Ask {
     pub block: BlockAsked,
     /// The number that stands in its place.
     pub height: Option<u64>,
+    /// When that number was written there: what was the latest block then is what is read.
+    pub resolved_at: Timestamp,
     /// It carries the mark that `match.marked` looks for.
     pub marked: bool,
     /// A look at a backend's health.
@@ -391,7 +393,7 @@ impl World {
             }
             if asks_for_the_head {
                 let is_early = standing.wrong_since.is_some_and(|since| now < since + self.grace());
-                facts = self.facts_at(now, rests_on);
+                facts = self.facts_at(ask.height.map_or(now, |_| ask.resolved_at), rests_on);
                 facts.forked = standing.is_forked(rests_on);
                 // Who names a number answers for its age; who is asked for it, for its branch.
                 facts.early = is_early && (facts.forked || ask.height.is_none());

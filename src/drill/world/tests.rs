@@ -43,6 +43,7 @@ fn call(world: &World, backend: usize, method: &str, request: u64) -> Ask {
         attempt: 0,
         block: BlockAsked::Latest,
         height: None,
+        resolved_at: Timestamp::ZERO,
         marked: false,
         probe: false,
         transaction: None,
@@ -324,7 +325,7 @@ fn bytes_for_a_socket_are_those_that_were_judged() {
 }
 
 fn numbered(world: &mut World, now: f64, method: &str, height: u64) -> Happening {
-    let ask = Ask { height: Some(height), ..call(world, 0, method, 1) };
+    let ask = Ask { height: Some(height), resolved_at: at(now), ..call(world, 0, method, 1) };
     world.ask(at(now), &ask)
 }
 
@@ -348,6 +349,9 @@ fn whoever_lacks_a_numbered_block_says_so_as_nodes_do() {
     // What was asked for is old; that it was answered from there is nobody's lie.
     let seen = numbered(&mut world, 15.0, "eth_call", own);
     assert!(seen.facts.stale && !seen.facts.early && seen.facts.head == Some(own), "{:?}", seen.facts);
+    // What was the latest when the request came is what it asked for, however late its answer.
+    let asked = Ask { height: Some(own), resolved_at: at(10.0), ..call(&world, 0, "eth_call", 1) };
+    assert!(!world.ask(at(15.0), &asked).facts.stale);
 }
 
 #[test]
