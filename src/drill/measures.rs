@@ -329,14 +329,15 @@ impl Gauge {
         &mut self.measures.seconds[(at.since_origin().as_secs() as usize).min(last)]
     }
 
-    pub(super) fn first_attempt(&mut self, now: Timestamp, backend: usize, method: usize) {
+    /// A first attempt at a backend; `touched` by some fault, or it got away with it as if there was none.
+    pub(super) fn first_attempt(&mut self, now: Timestamp, backend: usize, method: usize, touched: bool) {
         self.second(now).first[backend] += 1;
         let at = now.since_origin();
         for one in self.diverting.iter_mut().filter(|one| one.done.is_none()) {
             if at < one.onset.at || at >= one.onset.until || one.methods & (1 << method) == 0 {
                 continue;
             }
-            let hit = one.onset.backends & (1 << backend) != 0;
+            let hit = touched && one.onset.backends & (1 << backend) != 0;
             one.window.push_back((now, hit));
             one.hits += usize::from(hit);
             if one.window.len() > DIVERT_WINDOW

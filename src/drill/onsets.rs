@@ -137,14 +137,16 @@ fn span(phase: &Phase, fault: &Fault) -> Option<(Duration, Duration)> {
 }
 
 /// From when to when a backend stands where the chain is not, as everybody could see: from the first block on that it
-/// should have and has not, once that block has got around. What some nodes behind one URL lag is no such thing.
+/// should have and has not, once that block has got around; of a branch of its own, from the second one on. What some nodes behind one URL lag is no such thing.
 fn head_span(scenario: &Scenario, phase: &Phase, fault: &Fault) -> Option<(Duration, Duration)> {
     let is_elsewhere = |mode| {
         use HeadMode::{Catchup, Fork, Frozen, FrozenRestart, Lag};
         matches!(mode, Catchup | Fork | Frozen | FrozenRestart | Lag)
     };
-    fault.head.as_ref().filter(|head| is_elsewhere(head.mode))?;
-    let seen = phase.start + scenario.chain.simulated_block_time + PROPAGATION;
+    let head = fault.head.as_ref().filter(|head| is_elsewhere(head.mode))?;
+    // Of two branches none is the wrong one before the second block.
+    let blocks = if head.mode == HeadMode::Fork { 2 } else { 1 };
+    let seen = phase.start + scenario.chain.simulated_block_time * blocks + PROPAGATION;
     (seen < phase.end).then_some((seen, phase.end))
 }
 

@@ -663,19 +663,19 @@ impl<S: Steering> Replay<'_, S> {
             transaction: slot.transaction,
         };
         let is_first = slot.attempts == 0;
-        if is_first && ask.transaction.is_none() {
-            self.gauge.first_attempt(now, backend, ask.method);
-        }
         let any_private = self.private.iter().any(|private| *private);
         if ask.transaction.is_some() && any_private && !self.private[backend] {
             self.gauge.measures.privacy_violations += 1;
         }
         let happening = self.world.ask(now, &ask);
+        if is_first && ask.transaction.is_none() {
+            self.gauge.first_attempt(now, backend, ask.method, happening.touched);
+        }
         self.gauge.measures.attempts += 1;
         self.gauge.second(now).calls[backend] += 1;
         self.gauge.note(now.nanos() ^ ((backend as u64) << 56));
         self.gauge.note(((happening.reply.answer as u64) << 56) ^ ask.request);
-        let Happening { after, reply, connection, facts } = happening;
+        let Happening { after, reply, connection, facts, .. } = happening;
         let slot = &mut self.requests[request as usize];
         slot.attempts += 1;
         slot.asked |= 1 << backend;

@@ -89,6 +89,8 @@ pub struct Happening {
     pub reply: Reply,
     /// Which of the backend's connections it used.
     pub connection: u8,
+    /// A fault has to do with it.
+    pub touched: bool,
     /// What is known about the answer, were it to come, by those who see through everything.
     pub facts: Facts,
 }
@@ -269,6 +271,7 @@ impl World {
         let old = ask.block == BlockAsked::Old;
         let (mut times, mut waits) = (1.0, Duration::ZERO);
         let mut failed: Option<Reply> = None;
+        let mut touched = false;
         if self.backends[ask.backend].limit.grant(now).is_none() {
             failed = Some(Answer::Http429.into());
         }
@@ -280,6 +283,7 @@ impl World {
                 if !rule.concerns(now, self.seed, ask, &lent) {
                     continue;
                 }
+                touched = true;
                 if failed.is_none() {
                     match rule.admits(now, ask.backend) {
                         Ok(wait) => waits += wait,
@@ -349,7 +353,7 @@ impl World {
         if reply.answer.ends_the_connection() && after.is_some() {
             self.close(ask.backend, lent.slot);
         }
-        Happening { after, reply, connection: lent.slot, facts }
+        Happening { after, reply, connection: lent.slot, touched, facts }
     }
 
     /// Phases come one after the other, and so do questions, nearly.
