@@ -86,8 +86,9 @@ impl Follower {
         }
     }
 
-    /// Tells the fleet who has what.
-    pub fn report(&self, now: Timestamp, fleet: &mut Fleet) {
+    /// Tells the fleet who has what, and hears from it who serves.
+    pub fn report(&mut self, now: Timestamp, fleet: &mut Fleet) {
+        self.served_by(fleet.favourite().map(|(favourite, _)| favourite));
         let served = self.head().map_or(0, |head| head.number);
         for at in 0..fleet.len() {
             let Some(index) = fleet.index(at) else { continue };

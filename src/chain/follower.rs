@@ -29,6 +29,9 @@ const MOVING_MIN: Duration = Duration::from_millis(1500);
 /// A block that enough carry waits so long for most to have it: one part of a block time, at most this.
 const HOLD_PART: u32 = 4;
 const HOLD_MAX: Duration = Duration::from_millis(400);
+/// Whoever serves is waited for a little longer, since its clients would be sent to others for as long as it lacks the block.
+const SERVING_HOLD_PART: u32 = 2;
+const SERVING_HOLD_MAX: Duration = Duration::from_millis(500);
 /// At the start, and when everybody goes back, others are waited for this long.
 const START_HOLD: Duration = Duration::from_millis(500);
 const ROLLBACK_HOLD_MIN: Duration = Duration::from_millis(1000);
@@ -133,6 +136,8 @@ pub struct Follower {
     fork: Option<Fork>,
     /// The block that enough carry and that waits for most to have it, since when.
     ripening: Option<(B256, Timestamp)>,
+    /// Who answers most reads.
+    serving: Option<BackendIndex>,
     /// A branch with more voices than the served one, which is longer.
     contender: Option<Contender>,
     /// Since when nobody shows the served tip any more.
@@ -173,6 +178,7 @@ impl Follower {
             pin: None,
             fork: None,
             ripening: None,
+            serving: None,
             contender: None,
             unsupported_since: None,
             adrift_since: None,
@@ -196,6 +202,11 @@ impl Follower {
     /// What backends share turned out to be something else.
     pub fn set_labels(&mut self, labels: &[&DomainLabels]) {
         self.weights = Weights::new(labels);
+    }
+
+    /// This backend answers most reads.
+    pub fn served_by(&mut self, backend: Option<BackendIndex>) {
+        self.serving = backend;
     }
 
     /// The number that was served before a restart: nothing lower is served while the chain may still reach it.

@@ -343,6 +343,11 @@ impl Backend {
         self.experience[class.index()].started(now);
     }
 
+    /// Whether it has answered any call since one that began so long ago.
+    pub(super) fn answered_after(&self, now: Timestamp, ago: Duration) -> bool {
+        self.answered_at.is_some_and(|at| now.since(at) < ago)
+    }
+
     /// An attempt is over, whatever it came to.
     pub(super) fn ended(&mut self, class: MethodClass) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -391,7 +396,7 @@ impl Backend {
             _ => {
                 experience.health.record_success(now, took);
                 experience.latencies.record(now, took);
-                self.capacity.answered(now, took);
+                self.capacity.answered(now, took, self.in_flight);
                 self.answered_at = Some(now);
                 self.has(method);
                 self.end_refusals();

@@ -43,12 +43,17 @@ const LEARNED_MIN_PER_S: f64 = 1.0;
 /// Calls under way at once: bounds, first guess, and slack for bursts.
 const IN_FLIGHT_MIN: f64 = 4.0;
 const IN_FLIGHT_MAX: f64 = 1024.0;
-const IN_FLIGHT_START: f64 = 64.0;
+const IN_FLIGHT_START: f64 = 24.0;
 const IN_FLIGHT_SLACK: f64 = 4.0;
+/// From this part of the limit on it has been tried.
+const TRIED: f64 = 0.5;
 /// How quickly the limit follows its target, per answer.
 const IN_FLIGHT_SMOOTHING: f64 = 0.05;
 /// Usual latency is averaged over so many answers, recent over a tenth of it.
 const USUAL_ANSWERS: f64 = 600.0;
+/// While answers take much longer than usual, that becomes the usual so many times more slowly: a queue that stays full is
+/// no new way there, and without this it would be after some seconds.
+const RELUCTANCE: f64 = 16.0;
 /// Recent latency may be this many times the usual one before the limit shrinks.
 const TOLERANCE: f64 = 2.0;
 
@@ -132,8 +137,8 @@ impl Capacity {
             && self.answering.per_s(now) >= SHORT_NOT_ILL * sending
     }
 
-    /// It answered a call after `took`.
-    pub(super) fn answered(&mut self, now: Timestamp, took: Duration) {
+    /// It answered a call after `took`, with so many others under way.
+    pub(super) fn answered(&mut self, now: Timestamp, took: Duration, in_flight: u32) {
         self.answering.count(now);
         self.refused_in_a_row = 0;
         // Refusals come back sooner than answers: the first guess may have been too low.
@@ -147,11 +152,17 @@ impl Capacity {
         if self.usual_latency_ns == 0.0 {
             (self.usual_latency_ns, self.recent_latency_ns) = (took_ns, took_ns);
         }
-        self.usual_latency_ns += (took_ns - self.usual_latency_ns) / USUAL_ANSWERS;
+        let is_slow =
+            self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns && took_ns > self.usual_latency_ns;
+        let answers = USUAL_ANSWERS * if is_slow { RELUCTANCE } else { 1.0 };
+        self.usual_latency_ns += (took_ns - self.usual_latency_ns) / answers;
         self.recent_latency_ns += (took_ns - self.recent_latency_ns) * 10.0 / USUAL_ANSWERS;
         let gradient = (TOLERANCE * self.usual_latency_ns / self.recent_latency_ns.max(1.0)).clamp(0.5, 1.0);
         let target = self.in_flight_max * gradient + IN_FLIGHT_SLACK;
-        self.in_flight_max += (target - self.in_flight_max) * IN_FLIGHT_SMOOTHING;
+        // What has not been tried says nothing of how much more it would take.
+        if target < self.in_flight_max || f64::from(in_flight) >= TRIED * self.in_flight_max {
+            self.in_flight_max += (target - self.in_flight_max) * IN_FLIGHT_SMOOTHING;
+        }
         self.in_flight_max = self.in_flight_max.clamp(IN_FLIGHT_MIN, IN_FLIGHT_MAX);
     }
 
@@ -243,7 +254,7 @@ mod tests {
             capacity.sent(now);
             match (n * takes_per_s) / per_s == ((n + 1) * takes_per_s) / per_s {
                 true => capacity.refused(now),
-                false => capacity.answered(now, Duration::from_millis(50)),
+                false => capacity.answered(now, Duration::from_millis(50), 0),
             }
         }
     }
@@ -255,7 +266,7 @@ mod tests {
             for ms in (0..4_000).step_by(10) {
                 let took = if ms < 3_000 { 100 } else { slow_ms };
                 capacity.sent(at(ms));
-                capacity.answered(at(ms), Duration::from_millis(took));
+                capacity.answered(at(ms), Duration::from_millis(took), 0);
             }
             capacity.overloaded(at(4_000))
         };
@@ -293,7 +304,7 @@ mod tests {
         capacity.refused(at(10));
         assert!(capacity.limit_per_s(at(10)).unwrap() < 2.0);
         for _ in 0..60 {
-            capacity.answered(at(100), Duration::from_millis(100));
+            capacity.answered(at(100), Duration::from_millis(100), 0);
         }
         assert!(capacity.limit_per_s(at(100)).unwrap() > 50.0);
     }
@@ -306,7 +317,7 @@ mod tests {
                 let now = at(n * 1000 / per_s);
                 capacity.sent(now);
                 if n.is_multiple_of(answers_one_in) {
-                    capacity.answered(now, Duration::from_millis(50));
+                    capacity.answered(now, Duration::from_millis(50), 0);
                 }
             }
             assert_eq!(capacity.is_short(at(10_000)), is_short, "{per_s} {answers_one_in}");
@@ -328,15 +339,15 @@ mod tests {
     fn a_backend_that_slows_down_gets_fewer_calls_at_once() {
         let mut capacity = Capacity::new(None);
         for _ in 0..2_000 {
-            capacity.answered(at(0), Duration::from_millis(50));
+            capacity.answered(at(0), Duration::from_millis(50), 1000);
         }
         let calm = capacity.utilisation(at(0), 100);
         for _ in 0..200 {
-            capacity.answered(at(0), Duration::from_millis(1_000));
+            capacity.answered(at(0), Duration::from_millis(1_000), 1000);
         }
         assert!(capacity.utilisation(at(0), 100) > 4.0 * calm);
         for _ in 0..5_000 {
-            capacity.answered(at(0), Duration::from_millis(50));
+            capacity.answered(at(0), Duration::from_millis(50), 1000);
         }
         assert!(capacity.utilisation(at(0), 100) < 2.0 * calm);
     }

@@ -71,6 +71,11 @@ impl Experience {
         waits_in_vain || self.overdue_in_a_row >= OVERDUE_MAX
     }
 
+    /// Whether more than one call in a row would have taken longer than nearly all.
+    pub(super) fn is_overdue_again(&self) -> bool {
+        self.overdue_in_a_row > 1
+    }
+
     /// Whether its answers say that it fails.
     pub fn is_suspect(&self, now: Timestamp) -> bool {
         let failed_lately = now.since(self.health.measured_at()) < SUSPECT_FOR;

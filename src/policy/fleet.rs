@@ -294,7 +294,10 @@ impl Fleet {
         let Attempted { backend: index, need, took } = attempted;
         let backend = &mut self.backends[index.get()];
         backend.learn_lower_bound(now, need.class, took);
-        let is_silent = backend.experience(need.class).is_silent(now);
+        // One call that was overtaken is no silence of a backend that answers others meanwhile.
+        let answers = backend.answered_after(now, took);
+        let is_silent = backend.experience(need.class).is_silent(now)
+            && (!answers || backend.experience(need.class).is_overdue_again());
         backend.ended(need.class);
         // It takes calls and answers none: that is a failure, though none of them says so.
         if is_silent {

@@ -30,12 +30,14 @@ const BEATEN_A_LITTLE_FOR: Duration = Duration::from_secs(3);
 /// A favourite that is well is left for a better one this often in a minute and no more.
 const SWITCHES_PER_MINUTE: usize = 3;
 /// A favourite that lacks the head for no longer than this keeps its place: blocks reach one node after the other.
-const LAGGED_FOR: Duration = Duration::from_secs(2);
+const LAGGED_FOR: Duration = Duration::from_secs(1);
 /// One request in so many goes first to a primary that has not been measured lately, so that a
 /// backend which came back is noticed. It can still be hedged.
 const EXPLORE_ONE_IN: u32 = 32;
 /// What was measured more recently than this needs no exploring.
 const EXPLORE_AFTER: Duration = Duration::from_secs(10);
+/// Nor does it need it so soon where the last one found a failure.
+const EXPLORE_FAILED_AFTER: Duration = Duration::from_secs(60);
 /// A backend whose provider fails elsewhere gets this share of its requests until it has answered one.
 const RUMOURED_SHARE: f64 = 0.125;
 /// A favourite with room for less than this part of what comes is too small, unless that passes.
@@ -553,6 +555,8 @@ impl Fleet {
                 let health = backend.health(need.class);
                 *index != best
                     && (!health.is_known() || now.since(health.measured_at()) >= EXPLORE_AFTER)
+                    && (health.consecutive_failures() == 0
+                        || now.since(health.measured_at()) >= EXPLORE_FAILED_AFTER)
                     && backend.spec().tier == tier
                     && backend.identity() == Identity::Confirmed
                     && !doubtful.contains(*index)

@@ -293,9 +293,15 @@ impl Follower {
             let seen_at = self.beat.map(|beat| beat.at_height(block.id.number, self.tempo.soonest()));
             waited_for.and(side.voices) == waited_for || seen_at.is_none_or(|at| now.since(at) >= QUICK_HOLD)
         } else {
-            let hold = (self.tempo.block_time() / HOLD_PART).min(HOLD_MAX);
+            let waited = now.since(since);
+            let block_time = self.tempo.block_time();
             let most = side.voices.len() * 2 > waited_for.len() && !may_be_contradicted;
-            most || now.since(since) >= hold || side.height > block.id.number
+            let lacks =
+                |serving: BackendIndex| waited_for.contains(serving) && !side.voices.contains(serving);
+            let is_served = !self.serving.is_some_and(lacks)
+                || waited >= (block_time / SERVING_HOLD_PART).min(SERVING_HOLD_MAX);
+            let is_held = most || waited >= (block_time / HOLD_PART).min(HOLD_MAX);
+            (is_held && is_served) || side.height > block.id.number
         };
         if !is_ripe {
             return false;
