@@ -292,12 +292,14 @@ impl Fleet {
     /// An attempt was cancelled because another one answered: a lower bound on its latency.
     pub(super) fn cancelled(&mut self, now: Timestamp, attempted: Attempted) {
         let Attempted { backend: index, need, took } = attempted;
+        let serves = self.favourite().is_some_and(|(favourite, _)| favourite == index);
         let backend = &mut self.backends[index.get()];
         backend.learn_lower_bound(now, need.class, took);
-        // One call that was overtaken is no silence of a backend that answers others meanwhile.
-        let answers = backend.answered_after(now, took);
+        // One call that was overtaken is no silence of a backend that answers others meanwhile; nor of one that is asked
+        // little, whose next call will tell.
+        let is_excused = backend.answered_after(now, took) || !serves;
         let is_silent = backend.experience(need.class).is_silent(now)
-            && (!answers || backend.experience(need.class).is_overdue_again());
+            && (!is_excused || backend.experience(need.class).is_overdue_again());
         backend.ended(need.class);
         // It takes calls and answers none: that is a failure, though none of them says so.
         if is_silent {
