@@ -10,6 +10,7 @@ use super::block::{Block, BlockId};
 use super::event::ChainEvent;
 use super::fork::{Contender, Fork};
 use super::look::{Look, Rhythm, Schedule};
+use super::push::{Arrivals, Push};
 use super::source::Source;
 use super::tempo::Tempo;
 use super::tree::{Joint, Tree};
@@ -119,6 +120,9 @@ pub struct Follower {
     tree: Tree,
     sources: Vec<Source>,
     schedules: Vec<Schedule>,
+    /// Their WebSockets.
+    pushes: Vec<Push>,
+    arrivals: Arrivals,
     weights: Weights,
     tempo: Tempo,
     /// The latest look at which a header of this chain hashed to what it claims.
@@ -161,6 +165,8 @@ impl Follower {
             tree: Tree::default(),
             sources: vec![Source::default(); labels.len()],
             schedules: vec![Schedule::default(); labels.len()],
+            pushes: vec![Push::default(); labels.len()],
+            arrivals: Arrivals::default(),
             weights: Weights::new(labels),
             tempo: Tempo::new(block_time, is_steady),
             hashes_match: false,
@@ -302,7 +308,9 @@ impl Follower {
 
     /// A backend said that it lacks a block that it should have.
     pub fn lacks(&mut self, now: Timestamp, source: BackendIndex, number: u64) {
-        self.sources[source.get()].lacks(now, number);
+        if self.pushes[source.get()].is_denied(now, number, self.tempo.soonest()) {
+            self.sources[source.get()].lacks(now, number);
+        }
     }
 
     /// A backend on its way back answered a copy of a request otherwise than the one whose answer the client got.
@@ -314,6 +322,7 @@ impl Follower {
     pub fn missed(&mut self, now: Timestamp, source: BackendIndex, look: Look) {
         if look == Look::Latest {
             self.sources[source.get()].missed();
+            self.pushes[source.get()].is_unanswered(now);
             self.decide(now);
         }
     }
@@ -363,6 +372,7 @@ impl Follower {
             scouts: self.sources.len() as u32,
             is_behind: tip.is_none_or(|tip| tip.number < newest),
             is_known: tip.is_some(),
+            is_pushed: self.pushes[at].has_role(),
             is_used: recently(self.used_at),
             uses_settled: recently(self.settled_used_at),
             uses_pending: recently(self.pending_used_at),
@@ -389,6 +399,7 @@ impl Follower {
     /// Time passed.
     pub fn tick(&mut self, now: Timestamp) {
         self.decide(now);
+        self.listen_to_pushes(now);
         if !self.is_halted && self.tempo.is_halted(now) && self.is_watched(now) {
             self.is_halted = true;
             if let Some(at) = self.tree.tip().map(|tip| tip.id) {
@@ -522,16 +533,20 @@ impl Follower {
             }
             HashCheck::Differs | HashCheck::Unknown => {}
         }
-        // A child says which block it follows: one that contradicts what is known of that block is made up.
-        let contradicts = self.tree.get(block.parent).is_some_and(|parent| {
-            parent.id.number + 1 != block.id.number || parent.timestamp_s > block.timestamp_s
-        });
-        if contradicts && block.id.number > 0 {
+        if self.contradicts(block) {
             self.sources[source.get()].lied(now);
             self.decide(now);
             return false;
         }
         true
+    }
+
+    /// A child says which block it follows: one that contradicts what is known of that block is made up.
+    fn contradicts(&self, block: &Block) -> bool {
+        let contradicts = self.tree.get(block.parent).is_some_and(|parent| {
+            parent.id.number + 1 != block.id.number || parent.timestamp_s > block.timestamp_s
+        });
+        contradicts && block.id.number > 0
     }
 
     /// Whether the chain may have reached this height by now.
@@ -627,5 +642,6 @@ impl Follower {
 }
 
 mod agreement;
+mod pushed;
 #[cfg(test)]
 mod tests;
