@@ -10,6 +10,7 @@
 mod feeds;
 mod forks;
 mod judge;
+mod pushes;
 mod reader;
 mod reads;
 mod truth;

@@ -20,6 +20,7 @@ pub mod front;
 pub mod leash;
 pub mod ports;
 pub mod proxy;
+pub mod relay;
 pub mod rpc;
 pub mod wallet;
 pub mod wire;
