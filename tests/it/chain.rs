@@ -49,6 +49,16 @@ impl Stage {
         Stage::start_with(n, |_| {}).await
     }
 
+    /// The same, and every backend pushes its heads.
+    async fn start_pushing(n: usize) -> Stage {
+        Stage::start_with(n, |settings| {
+            for backend in &mut settings.backends {
+                backend.labels += &format!("ws = \"{}\"\n", backend.url.replace("http", "ws"));
+            }
+        })
+        .await
+    }
+
     async fn start_with(n: usize, change: impl FnOnce(&mut Settings)) -> Stage {
         let lab = Lab::start(n + 1).await;
         let bell = Bell::hang(&lab).await;

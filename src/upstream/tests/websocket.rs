@@ -1,12 +1,17 @@
 //! What a WebSocket says in its handshake, and when it is given up.
 
 use base64::Engine;
+use futures_util::{SinkExt, StreamExt};
 use http::HeaderValue;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+use std::time::Duration;
 
 use super::super::*;
-use std::time::Duration;
+use super::fixture::resolving_to;
+use super::tls::Authority;
 
 fn address(url: &str, headers: HeaderMap) -> WebSocketAddress {
     let tls = Arc::new(Tls::new(&Roots::Webpki).expect("TLS"));
@@ -84,4 +89,35 @@ async fn who_says_nothing_is_pinged_and_given_up_when_it_stays_silent() {
     let _ = ended.send(());
     let rest = served.await.expect("it ends");
     assert_eq!(rest.first(), Some(&0x89), "a ping: {rest:?}");
+}
+
+#[tokio::test]
+async fn a_socket_over_tls_believes_the_same_authorities_as_http() {
+    let authority = Authority::new();
+    for (expired, trusted, expected) in [
+        (false, true, None),
+        (true, true, Some(OpenError::Failed(Failure::Tls))),
+        (false, false, Some(OpenError::Failed(Failure::Tls))),
+    ] {
+        let acceptor = authority.acceptor("node.example", &[b"h2", b"http/1.1"], expired);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let mut socket = tokio_tungstenite::accept_async(stream).await.expect("a handshake");
+            socket.send(Message::text("over TLS")).await.expect("it is taken");
+            let _ = socket.next().await;
+        });
+        let tls = if trusted { authority.tls() } else { Arc::new(Tls::new(&Roots::Webpki).expect("TLS")) };
+        let url = BackendUrl::ws(&format!("wss://node.example:{port}/KEY")).expect("an address");
+        let dns = resolving_to(&["127.0.0.1"]);
+        let address = WebSocketAddress::new(url, HeaderMap::new(), tls, &dns, CONNECT_TIMEOUT);
+        let (said, failed) = match address.open().await {
+            Ok(mut socket) => (socket.next().await.expect("a message"), None),
+            Err(error) => (None, Some(error)),
+        };
+        assert_eq!(failed, expected, "expired {expired}, trusted {trusted}");
+        assert_eq!(said.as_deref(), expected.is_none().then_some(&b"over TLS"[..]));
+    }
 }
