@@ -70,7 +70,7 @@ impl Follower {
         }
         match shown {
             Shown::Block(block, check) => match look {
-                Look::Latest => self.saw_latest(now, backend, block, check),
+                Look::Latest => self.saw_asked(now, backend, took, block, check),
                 Look::Block(hash) if block.id.hash == hash => self.saw_block(now, backend, block, check),
                 Look::Finalized | Look::Safe => self.saw_settled(backend, look, block.id.number),
                 Look::Block(_) | Look::Pending => {}

@@ -11,6 +11,7 @@ use super::block::{Block, BlockId};
 use super::event::ChainEvent;
 use super::fork::{Contender, Fork};
 use super::look::{Look, Rhythm, Schedule};
+use super::push::{Arrivals, Push};
 use super::source::Source;
 use super::tempo::Tempo;
 use super::tree::{Joint, Tree};
@@ -127,6 +128,9 @@ pub struct Follower {
     tree: Tree,
     sources: Vec<Source>,
     schedules: Vec<Schedule>,
+    /// Their WebSockets.
+    pushes: Vec<Push>,
+    arrivals: Arrivals,
     weights: Weights,
     tempo: Tempo,
     /// The latest look at which a header of this chain hashed to what it claims.
@@ -172,6 +176,8 @@ impl Follower {
             tree: Tree::default(),
             sources: vec![Source::default(); labels.len()],
             schedules: vec![Schedule::default(); labels.len()],
+            pushes: vec![Push::default(); labels.len()],
+            arrivals: Arrivals::default(),
             weights: Weights::new(labels),
             tempo: Tempo::new(block_time, is_steady),
             hashes_match: false,
@@ -327,7 +333,9 @@ impl Follower {
 
     /// A backend said that it lacks a block that it should have.
     pub fn lacks(&mut self, now: Timestamp, source: BackendIndex, number: u64) {
-        self.sources[source.get()].lacks(now, number);
+        if self.pushes[source.get()].is_denied(now, number, self.tempo.soonest()) {
+            self.sources[source.get()].lacks(now, number);
+        }
     }
 
     /// A backend on its way back answered a copy of a request otherwise than the one whose answer the client got.
@@ -340,6 +348,7 @@ impl Follower {
         if look == Look::Latest {
             self.schedules[source.get()].shown_at(now);
             self.sources[source.get()].missed();
+            self.pushes[source.get()].is_unanswered(now);
             self.decide(now);
         }
     }
@@ -393,11 +402,13 @@ impl Follower {
         }
         let rhythm = Rhythm {
             block_time: self.tempo.soonest(),
+            newest_at: self.newest.map(|(_, at)| at),
             due_at: self.beat.map(|beat| beat.at_height(newest + 1, self.tempo.soonest())),
             turn: ((u64::from(before) + newest) % u64::from(scouts)) as u32,
             scouts,
             is_behind: tip.is_none_or(|tip| tip.number < newest),
             is_known: tip.is_some(),
+            is_pushed: self.pushes[at].has_role(),
             is_used: recently(self.used_at),
             uses_settled: recently(self.settled_used_at),
             uses_pending: recently(self.pending_used_at),
@@ -424,6 +435,7 @@ impl Follower {
     /// Time passed.
     pub fn tick(&mut self, now: Timestamp) {
         self.decide(now);
+        self.listen_to_pushes(now);
         if !self.is_halted && self.tempo.is_halted(now) && self.is_watched(now) {
             self.is_halted = true;
             if let Some(at) = self.tree.tip().map(|tip| tip.id) {
@@ -557,16 +569,20 @@ impl Follower {
             }
             HashCheck::Differs | HashCheck::Unknown => {}
         }
-        // A child says which block it follows: one that contradicts what is known of that block is made up.
-        let contradicts = self.tree.get(block.parent).is_some_and(|parent| {
-            parent.id.number + 1 != block.id.number || parent.timestamp_s > block.timestamp_s
-        });
-        if contradicts && block.id.number > 0 {
+        if self.contradicts(block) {
             self.sources[source.get()].lied(now);
             self.decide(now);
             return false;
         }
         true
+    }
+
+    /// A child says which block it follows: one that contradicts what is known of that block is made up.
+    fn contradicts(&self, block: &Block) -> bool {
+        let contradicts = self.tree.get(block.parent).is_some_and(|parent| {
+            parent.id.number + 1 != block.id.number || parent.timestamp_s > block.timestamp_s
+        });
+        contradicts && block.id.number > 0
     }
 
     /// Whether the chain may have reached this height by now.
@@ -662,5 +678,6 @@ impl Follower {
 }
 
 mod agreement;
+mod pushed;
 #[cfg(test)]
 mod tests;

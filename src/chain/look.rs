@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 
+use super::push::apart;
 use crate::policy::Timestamp;
 
 /// Heads of a chain that nobody uses are looked at this often.
@@ -25,6 +26,11 @@ const SETTLED_BLOCKS_USED: u32 = 4;
 const SETTLED_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// Who says that it has no such thing is asked for it again after this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Who pushes its heads is asked all the same after so many blocks, and this: reads go over HTTP. It is asked sooner where no
+/// block came that was due.
+const SAFETY_BLOCKS: u32 = 8;
+const SAFETY_PAUSE_MAX: Duration = Duration::from_secs(15);
+const OVERDUE_BLOCKS: f64 = 1.3;
 const PENDING_BLOCKS: u32 = 2;
 const PENDING_PAUSE_MIN: Duration = Duration::from_secs(2);
 
@@ -61,6 +67,8 @@ impl Look {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rhythm {
     pub(super) block_time: Duration,
+    /// When the newest block was first seen anywhere.
+    pub(super) newest_at: Option<Timestamp>,
     /// When the block after the newest one is to be expected.
     pub(super) due_at: Option<Timestamp>,
     /// The turn of this backend among the scouts of the next block: the first one's is 0.
@@ -70,6 +78,8 @@ pub(super) struct Rhythm {
     pub(super) is_behind: bool,
     /// It has shown a head.
     pub(super) is_known: bool,
+    /// It pushes its heads, and what it pushed was true.
+    pub(super) is_pushed: bool,
     /// Clients use the chain.
     pub(super) is_used: bool,
     pub(super) uses_settled: bool,
@@ -91,6 +101,8 @@ pub(super) struct Schedule {
     answers_from: Option<Timestamp>,
     asks_other: Option<Look>,
     hurry: bool,
+    /// Its latest answer said nothing, and it is asked again then.
+    again_at: Option<Timestamp>,
     /// It said that it cannot tell, and is not asked again before this.
     spared_until: Option<Timestamp>,
 }
@@ -111,7 +123,7 @@ impl Schedule {
                 self.latest_at = Some(now);
                 self.answers_from = None;
                 self.asks_latest = true;
-                self.hurry = false;
+                (self.hurry, self.again_at) = (false, None);
                 self.in_vain = self.in_vain.saturating_add(1);
             }
             Look::Finalized => self.settled_at = Some(now),
@@ -165,17 +177,44 @@ impl Schedule {
         self.hurry = true;
     }
 
+    /// It was heard of a new head of it, by way of its WebSocket. However much comes that way, it is asked no more often than
+    /// the quickest chain's backends are.
+    pub(super) fn hinted(&mut self, now: Timestamp) {
+        if self.latest_at.is_none_or(|at| now.since(at) >= STEADY_PAUSE_MIN) {
+            self.hurry();
+        }
+    }
+
+    /// Its answer was older than what is known of it.
+    pub(super) fn again(&mut self, at: Timestamp) {
+        self.again_at = Some(at);
+    }
+
     /// Whether its latest block is to be asked for now.
     pub(super) fn wants_latest(&self, now: Timestamp, rhythm: &Rhythm) -> bool {
         if self.asks_latest || self.spared_until.is_some_and(|until| now < until) {
             return false;
         }
         let Some(asked_at) = self.latest_at else { return true };
-        if self.hurry {
+        if self.hurry || self.again_at.is_some_and(|at| now >= at) {
             return true;
         }
         if !rhythm.is_used {
             return now.since(asked_at) >= IDLE_PAUSE.max(rhythm.block_time);
+        }
+        if rhythm.is_pushed {
+            let safety = (rhythm.block_time * SAFETY_BLOCKS).min(SAFETY_PAUSE_MAX).max(STEADY_PAUSE_MIN);
+            if now.since(asked_at) >= safety {
+                return true;
+            }
+            // Its push is on its way, or there is no block yet.
+            let wait = match rhythm.is_behind {
+                true => apart(rhythm.block_time),
+                false => rhythm.block_time.mul_f64(OVERDUE_BLOCKS),
+            };
+            if rhythm.newest_at.is_some_and(|newest_at| now < newest_at + wait) {
+                return false;
+            }
         }
         let doubled = |pause: Duration, times: u32| pause * (1 << times.min(8));
         if rhythm.is_behind {

@@ -215,7 +215,7 @@ impl BackendBuilder {
         }
     }
 
-    /// Where subscriptions go.
+    /// Where it pushes its heads over a WebSocket: they come at once then, and it is asked for them less often.
     pub fn ws(mut self, url: impl Into<String>) -> Self {
         self.file.ws = Some(url.into());
         self

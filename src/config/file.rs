@@ -171,7 +171,7 @@ pub(super) struct BackendFile {
     /// Where requests go. The key in it is never shown.
     #[schemars(example = &"https://mainnet.infura.io/v3/${INFURA_KEY}")]
     pub url: Option<String>,
-    /// Where subscriptions go.
+    /// Where it pushes its heads over a WebSocket: they come at once then, and it is asked for them less often.
     #[schemars(example = &"wss://mainnet.infura.io/ws/v3/${INFURA_KEY}")]
     pub ws: Option<String>,
     /// Failure domain: the company.

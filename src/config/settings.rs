@@ -226,7 +226,7 @@ pub struct Backend {
     pub name: String,
     /// Where requests go.
     pub url: BackendUrl,
-    /// Where subscriptions go.
+    /// Where it pushes its heads over a WebSocket: they come at once then, and it is asked for them less often.
     pub ws: Option<BackendUrl>,
     /// Failure domain: the company.
     pub provider: Option<String>,

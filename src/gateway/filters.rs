@@ -105,6 +105,11 @@ impl Filters {
         said.map_or_else(Answered::refused, Answered::local)
     }
 
+    /// How many live.
+    pub(super) fn len(&self) -> usize {
+        self.all().len()
+    }
+
     /// Ends filters that nobody has asked for long.
     pub(super) fn sweep(&self, feeds: &Feeds) {
         let idle: Vec<HandleId> =

@@ -100,7 +100,8 @@ async fn ask(chain: &Chain, backend: BackendIndex, look: Look) {
     chain.took_note(decider);
 }
 
-fn shown(bytes: &[u8], look: Look) -> Shown {
+/// What a backend's words show.
+pub(super) fn shown(bytes: &[u8], look: Look) -> Shown {
     if look == Look::Pending {
         return read_number(bytes).map_or(Shown::Nothing, Shown::Pending);
     }

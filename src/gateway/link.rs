@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::policy::Identity;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, WebSocketAddress};
 
 use super::domains::Seen;
 use super::identity::Question;
@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) vendor: Option<Box<str>>,
     pub(super) mask: Mask,
     pub(super) upstream: Upstream,
+    /// Where it pushes its heads, if anywhere.
+    pub(super) websocket: Option<WebSocketAddress>,
     /// Which chain it serves.
     pub(super) question: Question,
     identity: AtomicU8,
@@ -38,12 +40,19 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(name: Arc<str>, vendor: Option<Box<str>>, mask: Mask, upstream: Upstream) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        vendor: Option<Box<str>>,
+        mask: Mask,
+        upstream: Upstream,
+        websocket: Option<WebSocketAddress>,
+    ) -> Self {
         Self {
             name,
             vendor,
             mask,
             upstream,
+            websocket,
             question: Question::default(),
             identity: AtomicU8::new(Identity::Unknown as u8),
             batch_items_max: AtomicUsize::new(BATCH_ITEMS_MAX),

@@ -29,6 +29,7 @@ mod mask;
 mod memory;
 mod outbox;
 mod packet;
+mod pushed;
 mod resolve;
 mod session;
 #[cfg(test)]
@@ -58,7 +59,7 @@ use crate::ethereum::MethodKind;
 use crate::ethereum::chains::ChainPreset;
 use crate::journal::{Journal, JournalError};
 use crate::jsonrpc::{self, ErrorObject, Id, Limits, Rejected, Request, code};
-use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings};
+use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings, WebSocketAddress};
 
 use admit::{Admission, admit};
 use call::{Answered, Said};
@@ -77,7 +78,7 @@ pub use packet::{Packet, Reply, Source, Trail};
 pub use session::{Session, SessionReply};
 pub use status::{
     BackendStatus, BudgetStatus, CallsStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus,
-    HealthStatus, RetiredStatus, Status,
+    HealthStatus, RetiredStatus, SocketStatus, Status, SubscribersStatus,
 };
 pub use survey::{BackendSurvey, ChainSurvey, survey};
 
@@ -161,6 +162,7 @@ impl Gateway {
             let watched = watch::watch(chain.clone(), eager);
             let followed = follow::follow(chain.clone(), eager);
             let derived = domains::keep(chain.clone(), dns.moves());
+            let pushed = pushed::listen(chain.clone());
             let fed = feeds::run(chain.clone());
             let delivered = deliver::deliver(chain.clone());
             let done = tasks.clone();
@@ -171,6 +173,7 @@ impl Gateway {
                 tokio::select! {
                     () = watched => {}
                     () = followed => {}
+                    () = pushed => {}
                     () = derived => {}
                     () = fed => {}
                     () = ended.cancelled() => {}
@@ -372,7 +375,10 @@ fn link(backend: &config::Backend, routing: &config::Routing, tls: &Arc<Tls>, dn
         }
     }
     let vendor = backend.provider.as_deref().map(|provider| provider.to_lowercase().into());
-    Link::new(backend.name.as_str().into(), vendor, Mask::of(backend), Upstream::new(settings))
+    let websocket = backend.ws.as_ref().map(|ws| {
+        WebSocketAddress::new(ws.clone(), settings.headers.clone(), tls.clone(), dns, routing.connect_timeout)
+    });
+    Link::new(backend.name.as_str().into(), vendor, Mask::of(backend), Upstream::new(settings), websocket)
 }
 
 /// Seconds since 1970, for `Retry-After` dates and nothing else.

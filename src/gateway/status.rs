@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::chain::{SocketState, SocketView};
 use crate::ethereum::MethodClass;
 use crate::policy::{
     Backend, BackendIndex, Change, DomainKind, DomainLabels, Fleet, Identity, LabelSource, Note, Standing,
@@ -13,6 +14,7 @@ use crate::policy::{
 
 use super::chain::Chain;
 use super::head_status::{self, FollowerStatus, ViewStatus};
+use super::pushed;
 
 /// Changes shown; the fleet keeps more.
 const CHANGES_MAX: usize = 50;
@@ -50,12 +52,23 @@ pub struct ChainStatus {
     /// Transactions that were handed in, by what has become of them: `submitted`, `held`, `pending`, `dropped`, `mined`,
     /// `finalized`, `replaced`, `expired`, `refused`, `cancelled`. What is over is counted for an hour.
     pub transactions: BTreeMap<&'static str, usize>,
+    /// Who lives by the chain's events.
+    pub subscribers: SubscribersStatus,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
     pub backends: Vec<BackendStatus>,
     /// What changed lately and why, the latest first.
     pub changes: Vec<ChangeStatus>,
+}
+
+/// Subscriptions and filters that live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SubscribersStatus {
+    /// Subscriptions of WebSocket clients and sessions.
+    pub subscriptions: usize,
+    /// Filters that clients poll.
+    pub filters: usize,
 }
 
 /// Calls of one chain since the start. Extra calls come out of budgets; light probes are not among them.
@@ -136,6 +149,9 @@ pub struct BackendStatus {
     /// Where it stands; absent for those that answer no reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view: Option<ViewStatus>,
+    /// Its WebSocket, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ws: Option<SocketStatus>,
     /// Where `state` is `retired`: why, since when and until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retired: Option<RetiredStatus>,
@@ -152,6 +168,20 @@ pub struct BackendStatus {
     pub connections: usize,
     /// Per method class that has been used.
     pub health: BTreeMap<&'static str, HealthStatus>,
+}
+
+/// The WebSocket by which a backend pushes its heads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SocketStatus {
+    /// `connected`: its heads are followed, and polls are rare. `proving`: it is open, and each push makes the backend be
+    /// asked. `silent`: it is open, and nothing comes while the chain goes on. `connecting`. `waiting`: it failed, and is
+    /// tried again later. `idle`: nobody uses the chain, or the backend may not be asked.
+    pub state: &'static str,
+    /// For how long, in seconds.
+    pub since_s: f64,
+    /// What was wrong last, until its heads are followed again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A backend that is gone for good, as far as is known.
@@ -223,6 +253,10 @@ impl ChainStatus {
                     reason,
                     head: link.head(),
                     view: (!settings.private).then(|| ViewStatus::of(&decider, now, index)),
+                    ws: link
+                        .websocket
+                        .as_ref()
+                        .map(|_| SocketStatus::of(now, decider.follower.socket(index))),
                     retired: retired(now, backend),
                     budget: budget(now, backend),
                     in_flight: backend.in_flight(),
@@ -263,10 +297,35 @@ impl ChainStatus {
             favourite,
             calls: CallsStatus::of(chain),
             transactions: chain.ledger.counts(),
+            subscribers: SubscribersStatus::of(chain),
             domains,
             backends,
             changes,
         }
+    }
+}
+
+impl SocketStatus {
+    fn of(now: Timestamp, view: SocketView) -> Self {
+        Self {
+            state: match view.state {
+                SocketState::Idle => "idle",
+                SocketState::Connecting => "connecting",
+                SocketState::Proving => "proving",
+                SocketState::Connected => "connected",
+                SocketState::Silent => "silent",
+                SocketState::Waiting => "waiting",
+            },
+            since_s: round(now.since(view.since).as_secs_f64()),
+            reason: view.why.map(pushed::in_words),
+        }
+    }
+}
+
+impl SubscribersStatus {
+    fn of(chain: &Chain) -> Self {
+        let filters = chain.filters.len();
+        Self { subscriptions: chain.feeds.audience().saturating_sub(filters), filters }
     }
 }
 

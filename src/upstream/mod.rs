@@ -1,4 +1,4 @@
-//! Connections to backends: DNS, TCP, TLS, HTTP/1.1 and HTTP/2, pooled and bounded.
+//! Connections to backends: DNS, TCP, TLS, HTTP/1.1 and HTTP/2, pooled and bounded, and WebSockets.
 //!
 //! An [`Upstream`] is one backend. It knows nothing of methods, health or other backends: it carries a
 //! body there, and brings a whole answer back, or says what failed and whether the backend may have seen
@@ -17,6 +17,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod websocket;
 mod wire;
 
 use std::fmt;
@@ -36,6 +37,7 @@ pub use settings::{
     CONNECT_TIMEOUT, Http2, IDLE_TIMEOUT, MAX_AGE, MAX_ANSWER, MAX_CONNECTIONS, UpstreamSettings,
 };
 pub use tls::{Alpn, Roots, Tls, TlsError};
+pub use websocket::{MESSAGE_MAX, OpenError, PING_AFTER, WebSocket, WebSocketAddress};
 pub use wire::Wire;
 
 use crate::config::BackendUrl;

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body_util::Full;
@@ -87,6 +87,36 @@ impl Head {
         }
         request
     }
+}
+
+/// The request that opens a WebSocket, with this key; `None` where the address makes none.
+pub(super) fn upgrade(url: &BackendUrl, extra: &HeaderMap, key: &str) -> Option<Request<()>> {
+    let scheme = if url.is_tls() { "wss" } else { "ws" };
+    let uri = Uri::builder().scheme(scheme).authority(url.authority());
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.path_and_query(url.path_and_query()).build().ok()?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, NAME);
+    if let Some(value) = url.user_info().and_then(basic) {
+        headers.insert(AUTHORIZATION, value);
+    }
+    for name in extra.keys() {
+        headers.remove(name);
+    }
+    let is_own = |name: &HeaderName| FRAMING.contains(name) || name.as_str().starts_with("sec-websocket-");
+    for (name, value) in extra.iter().filter(|(name, _)| !is_own(name)) {
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_str(url.authority()).ok()?);
+    }
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(key).ok()?);
+    Some(request)
 }
 
 /// `Authorization: Basic` from `user:password` as it stands in a URL (RFC 7617; percent-encoded there).

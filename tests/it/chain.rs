@@ -10,6 +10,7 @@
 mod feeds;
 mod forks;
 mod judge;
+mod pushes;
 mod reader;
 mod reads;
 mod truth;
@@ -46,6 +47,16 @@ impl Stage {
     /// `n` backends, each in a cloud of its own, and a chain that moves.
     async fn start(n: usize) -> Stage {
         Stage::start_with(n, |_| {}).await
+    }
+
+    /// The same, and every backend pushes its heads.
+    async fn start_pushing(n: usize) -> Stage {
+        Stage::start_with(n, |settings| {
+            for backend in &mut settings.backends {
+                backend.labels += &format!("ws = \"{}\"\n", backend.url.replace("http", "ws"));
+            }
+        })
+        .await
     }
 
     async fn start_with(n: usize, change: impl FnOnce(&mut Settings)) -> Stage {

@@ -38,6 +38,11 @@ impl Follower {
             }
         }
         let Some(tip) = self.tree.tip().cloned() else { return };
+        if before != Some(tip.id) {
+            // On another branch, what is served anew hangs on what both share, which is not looked for here.
+            let from = before.map_or(tip.id.number.saturating_sub(1), |before| before.number);
+            self.arrivals.note(now, from, tip.id.number);
+        }
         if before.is_none_or(|before| before.number < tip.id.number) {
             self.tempo.grew(now, self.tree.served().rev().map(|block| &**block));
             if self.is_halted {

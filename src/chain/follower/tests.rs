@@ -6,18 +6,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::policy::DomainKind;
 
-const BLOCK: Duration = Duration::from_secs(1);
+pub(super) const BLOCK: Duration = Duration::from_secs(1);
 
-fn at_ms(ms: u64) -> Timestamp {
+pub(super) fn at_ms(ms: u64) -> Timestamp {
     Timestamp::ZERO + Duration::from_millis(ms)
 }
 
-fn who(at: usize) -> BackendIndex {
+pub(super) fn who(at: usize) -> BackendIndex {
     BackendIndex::at(at)
 }
 
 /// The block of a branch at a height; branches share everything up to `from`.
-fn block(branch: u64, from: u64, number: u64) -> Arc<Block> {
+pub(super) fn block(branch: u64, from: u64, number: u64) -> Arc<Block> {
     let name = |number: u64| if number > from { branch } else { 0 };
     let hash = |number: u64| keccak256(format!("{} {number}", name(number)));
     Arc::new(Block {
@@ -29,7 +29,7 @@ fn block(branch: u64, from: u64, number: u64) -> Arc<Block> {
     })
 }
 
-fn main_block(number: u64) -> Arc<Block> {
+pub(super) fn main_block(number: u64) -> Arc<Block> {
     block(0, 0, number)
 }
 

@@ -106,8 +106,13 @@ impl Resolver<'_> {
         let url = file.url.as_deref().and_then(|text| self.url(&url_path, text, BackendUrl::http(text)));
         let ws_path = join(path, "ws");
         let ws = file.ws.as_deref().and_then(|text| self.url(&ws_path, text, BackendUrl::ws(text)));
-        if let Some(url) = &url {
-            self.address(&url_path, url, server);
+        for (path, url) in [(&url_path, &url), (&ws_path, &ws)] {
+            if let Some(url) = url {
+                self.address(path, url, server);
+            }
+        }
+        if ws.is_some() && file.private {
+            self.note(&ws_path, "is not used: who takes transactions only is not asked for heads");
         }
         let mut label = |key: &str, text: &Option<String>| {
             let text = text.as_deref()?;
@@ -209,7 +214,9 @@ impl Resolver<'_> {
         }
         let is_private = is_loopback || !host.contains('.') || ip.is_some_and(is_private);
         if !url.is_tls() && !is_private {
-            self.note(path, "is not encrypted: keys and transactions can be read on the way; use https");
+            let scheme = if path.ends_with(".ws") { "wss" } else { "https" };
+            let text = "is not encrypted: keys and transactions can be read on the way; use";
+            self.note(path, &format!("{text} {scheme}"));
         }
     }
 

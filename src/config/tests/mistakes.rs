@@ -55,6 +55,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("[[chains.mainnet.backends]]\nurl = \"not a url\"", &["o.toml:2:7: chains.mainnet.backends[0].url: is not a URL; write it as scheme://host/path"]),
     ("[[chains.mainnet.backends]]\nurl = \"wss://x.example\"", &["chains.mainnet.backends[0].url: has the scheme wss; put a ws:// or wss:// address under ws"]),
     ("[[chains.mainnet.backends]]\nurl = \"https://x.example\"\nws = \"https://x.example\"", &["chains.mainnet.backends[0].ws: has the scheme https; write an address that begins with ws or wss"]),
+    ("[server]\nlisten = \"127.0.0.1:8545\"\n[[chains.mainnet.backends]]\nurl = \"https://x.example\"\nws = \"ws://127.0.0.1:8545\"", &["chains.mainnet.backends[0].ws: is the address this proxy itself listens on"]),
     ("[[chains.mainnet.backends]]\nurl = \"http://127.0.0.1:8545\"", &["chains.mainnet.backends[0].url: is the address this proxy itself listens on, so that it would call itself; listen on another port"]),
     ("[[chains.mainnet.backends]]\nurl = \"https://${NOPE}/${NADA}\"", &[
         "o.toml:2:7: chains.mainnet.backends[0].url: the environment variable NOPE is not set; set it, or give a default: ${NOPE:-value}",

@@ -201,6 +201,14 @@ fn what_is_right_and_worth_knowing_is_noted() {
         ("[[chains.mainnet.backends]]\nurl = \"https://eth.llamarpc.com\"", "out of service"),
         ("[[chains.mainnet.backends]]\nurl = \"http://rpc.example.org\"", "is not encrypted"),
         (
+            "[[chains.mainnet.backends]]\nurl = \"https://x.example\"\nws = \"ws://rpc.example.org\"",
+            "o.toml:3: chains.mainnet.backends[0].ws: is not encrypted: keys and transactions can be read on the way; use wss",
+        ),
+        (
+            "[[chains.mainnet.backends]]\nurl = \"https://x.example\"\nws = \"wss://x.example\"\nprivate = true\n[[chains.mainnet.backends]]\nurl = \"https://y.example\"",
+            "is not used: who takes transactions only",
+        ),
+        (
             "[[chains.mainnet.backends]]\nurl = \"https://x.example\"\ncordoned = true",
             "all its backends are cordoned",
         ),

@@ -55,7 +55,13 @@ impl Heads {
         match event {
             ChainEvent::Extended { blocks } => desk.add(blocks),
             ChainEvent::Reorged { added, .. } => desk.add(added),
-            ChainEvent::Skipped { to } => desk.add(std::slice::from_ref(to)),
+            ChainEvent::Skipped { to } => {
+                // Before the first block nobody has missed any.
+                if desk.next > 0 {
+                    desk.end();
+                }
+                desk.add(std::slice::from_ref(to));
+            }
             ChainEvent::Halted { at } => desk.set_halted(Some(*at)),
             ChainEvent::Resumed => desk.set_halted(None),
             ChainEvent::Forked { .. } => {}
@@ -65,11 +71,8 @@ impl Heads {
     /// Events were lost: whoever hangs on their being complete is told that it is over.
     pub(super) fn missed(&self) {
         let mut desk = self.desk();
-        let next = desk.next;
-        desk.record.forget(next + 1);
-        desk.next += 1;
-        let Desk { headers, syncing, .. } = &*desk;
-        headers.values().chain(syncing.values()).for_each(|outbox| outbox.close(SessionEnd::Missed));
+        desk.end();
+        desk.syncing.values().for_each(|outbox| outbox.close(SessionEnd::Missed));
     }
 
     pub(super) fn subscribe(&self, id: HandleId, outbox: Arc<Outbox>) {
@@ -124,6 +127,13 @@ impl Heads {
 }
 
 impl Desk {
+    /// Ends all that hangs on every block being told.
+    fn end(&mut self) {
+        self.next += 1;
+        self.record.forget(self.next);
+        self.headers.values().for_each(|outbox| outbox.close(SessionEnd::Missed));
+    }
+
     fn add(&mut self, blocks: &[Arc<Block>]) {
         for block in blocks {
             for (id, outbox) in &self.headers {

@@ -65,6 +65,8 @@ struct Desk {
     record: Record<Told>,
     /// The number of the next piece of work.
     next: u64,
+    /// A block was told of: before that nobody has missed any.
+    is_under_way: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Default for Logs {
             begun: 0,
             record: Record::new(KEPT),
             next: 0,
+            is_under_way: false,
         };
         Self { desk: Mutex::new(desk), work: Notify::new(), turns: watch::Sender::new(()) }
     }
@@ -110,13 +113,20 @@ impl Logs {
         let mut desk = self.desk();
         match event {
             ChainEvent::Extended { blocks } => blocks.iter().for_each(|block| desk.add(block)),
-            ChainEvent::Skipped { to } => desk.add(to),
+            ChainEvent::Skipped { to } => {
+                // The logs between are not known to anybody, and those that are on their way come too late to be in order.
+                if desk.is_under_way {
+                    desk.end();
+                }
+                desk.add(to);
+            }
             ChainEvent::Reorged { dropped, added } => {
                 dropped.iter().for_each(|block| desk.retract(block));
                 added.iter().for_each(|block| desk.add(block));
             }
             ChainEvent::Halted { .. } | ChainEvent::Resumed | ChainEvent::Forked { .. } => return,
         }
+        desk.is_under_way = true;
         if desk.queue.len() > WORK_MAX {
             tracing::warn!("no backend gives the logs of {WORK_MAX} blocks: log subscriptions are ended");
             desk.end();

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::chain::{Block, BlockId, ChainEvent};
 use crate::gateway::stand_in::{StandIn, over};
-use crate::gateway::{Gateway, Packet, Session, SessionEnd};
+use crate::gateway::{Gateway, Packet, Session, SessionEnd, SubscribersStatus};
 
 const A: Address = Address::repeat_byte(0xaa);
 const B: Address = Address::repeat_byte(0xbb);
@@ -549,4 +549,60 @@ async fn s1_who_may_have_missed_something_is_told_so() {
     );
     let answer = call(&gateway, "eth_getFilterChanges", json!([filter])).await;
     assert_eq!(answer["error"]["message"], "filter not found");
+}
+
+/// Blocks that nobody has any more cannot be told; the first block that is known is no gap.
+#[tokio::test]
+async fn s1_blocks_that_are_skipped_end_what_hangs_on_them_and_nothing_else() {
+    let ledger = Ledger::start(None).await;
+    let gateway = gateway(&[&ledger]).await;
+    let skip = |made: &Made| chain(&gateway).tip.tell(ChainEvent::Skipped { to: made.block.clone() });
+    let blocks = [1, 2, 1000, 1001].map(|number| made(number, 1, &[(A, 1)]));
+    blocks.iter().for_each(|made| ledger.has(made));
+    let [heads, logs, syncing] = [0; 3].map(|_| gateway.session(None, None).expect("a session"));
+    subscribe(&heads, json!(["newHeads"])).await;
+    subscribe(&logs, json!(["logs", { "address": A }])).await;
+    subscribe(&syncing, json!(["syncing"])).await;
+    let mut filters = Vec::new();
+    for (method, params) in [("eth_newBlockFilter", json!([])), ("eth_newFilter", json!([{}]))] {
+        filters.push(call(&gateway, method, params).await["result"].clone());
+    }
+    skip(&blocks[0]);
+    extend(&gateway, &[&blocks[1]]);
+    for number in [1, 2] {
+        assert_eq!(next(&heads).await.1["number"], format!("{number:#x}"));
+        assert_eq!(told(&next(&logs).await.1).0, number);
+    }
+    for filter in &filters {
+        let changes = call(&gateway, "eth_getFilterChanges", json!([filter])).await;
+        assert_eq!(changes["result"].as_array().map(Vec::len), Some(2), "{changes}");
+    }
+    assert_eq!(gateway.status().chains[0].subscribers, SubscribersStatus { subscriptions: 3, filters: 2 });
+    skip(&blocks[2]);
+    for session in [&heads, &logs] {
+        let end = timeout(BOUND, async {
+            loop {
+                if let Err(end) = session.next().await {
+                    return end;
+                }
+            }
+        });
+        assert_eq!(end.await, Ok(SessionEnd::Missed));
+    }
+    for filter in &filters {
+        let changes = call(&gateway, "eth_getFilterChanges", json!([filter])).await;
+        assert_eq!(changes["error"]["message"], "filter not found");
+    }
+    assert_eq!(next(&syncing).await.1, json!(false), "it hangs on no block");
+    assert_eq!((syncing.end(), syncing.try_next()), (None, Ok(None)));
+    drop((heads, logs));
+    assert_eq!(gateway.status().chains[0].subscribers, SubscribersStatus { subscriptions: 1, filters: 0 });
+    // Who comes after it hears what comes after it.
+    let later = gateway.session(None, None).expect("a session");
+    subscribe(&later, json!(["newHeads"])).await;
+    subscribe(&later, json!(["logs", { "address": A }])).await;
+    extend(&gateway, &[&blocks[3]]);
+    let news = [next(&later).await.1, next(&later).await.1];
+    assert!(news.iter().any(|news| news["number"] == "0x3e9"), "{news:?}");
+    assert!(news.iter().any(|news| news["blockNumber"] == "0x3e9"), "{news:?}");
 }

@@ -7,3 +7,4 @@ mod http2;
 mod pool;
 mod secrets;
 mod tls;
+mod websocket;

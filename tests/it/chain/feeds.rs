@@ -117,7 +117,16 @@ async fn every_client_hears_each_block_and_log_once_from_a_node_itself() {
 /// S1, S3: the backends speak HTTP only.
 #[tokio::test]
 async fn s1_every_client_hears_each_block_and_log_once_while_one_backend_after_another_is_killed() {
-    let mut stage = Stage::start(3).await;
+    hear_while_backends_are_killed(Stage::start(3).await).await;
+}
+
+/// S1, S3, S7: the backends push their heads, until they die.
+#[tokio::test]
+async fn s1_every_client_hears_each_block_and_log_once_while_backends_that_push_are_killed() {
+    hear_while_backends_are_killed(Stage::start_pushing(3).await).await;
+}
+
+async fn hear_while_backends_are_killed(mut stage: Stage) {
     let (listeners, above) = listen(&Feed::SOCKETS, stage.proxy.address(), &stage.lab, &stage.bell).await;
     stage.bell.blocks(2).await;
     kill_one_after_another(&stage).await;

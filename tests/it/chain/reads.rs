@@ -41,7 +41,16 @@ impl Phases {
 /// C1, C2, C4, C5, R5, R8: 10 000 reads.
 #[tokio::test]
 async fn c_every_answer_is_true_of_the_block_it_claims_while_nodes_freeze_fork_and_reorganise() {
-    let stage = Stage::start(3).await;
+    is_true_of_the_block_it_claims(Stage::start(3).await).await;
+}
+
+/// The same where every backend pushes its heads.
+#[tokio::test]
+async fn c_every_answer_is_true_where_backends_push_their_heads() {
+    is_true_of_the_block_it_claims(Stage::start_pushing(3).await).await;
+}
+
+async fn is_true_of_the_block_it_claims(stage: Stage) {
     let readers = Readers::start(READERS, stage.proxy.address(), &stage.bell);
     let mut truth = Truth::default();
     let mut p = Phases { stage, readers };

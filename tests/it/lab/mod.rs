@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`bell::Bell`] rings once a block on that chain, so that every answer tells which block it is from.
-//! [`feed::Feed`] listens.
+//! [`feed::Feed`] listens. [`relay::Relay`] carries a backend's WebSocket until it is to fall silent or end.
 //! [`world::World`] is all of it at once. Alone, [`anvil::Lab`] keeps the chain, [`front::Front`] breaks things
 //! (or plays a backend without a node), [`proxy::Proxy`] runs the binary, [`wallet::Wallet`] lives a day and
 //! [`rpc`] is a bare client. Everything stays on loopback and ends with the test, even when the test is killed.
@@ -20,6 +20,7 @@ pub mod front;
 pub mod leash;
 pub mod ports;
 pub mod proxy;
+pub mod relay;
 pub mod rpc;
 pub mod wallet;
 pub mod wire;
