@@ -1,6 +1,7 @@
 //! T10-T15: transactions through the real binary over real nodes, while nodes, pools and the proxy itself are lost.
 
 mod held;
+mod metamask;
 mod storm;
 
 use std::path::PathBuf;

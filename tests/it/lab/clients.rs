@@ -28,6 +28,7 @@ pub fn clients() -> &'static Clients {
         };
         must_exist(scripts.join("node_modules/viem"));
         must_exist(scripts.join("node_modules/@metamask/network-controller"));
+        must_exist(scripts.join("node_modules/@metamask/transaction-controller"));
         Clients {
             anvil: foundry(&scripts, "anvil", std::env::var_os("ANVIL").map(PathBuf::from)),
             cast: foundry(&scripts, "cast", std::env::var_os("CAST").map(PathBuf::from)),
