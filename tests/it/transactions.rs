@@ -2,6 +2,7 @@
 
 mod held;
 mod metamask;
+mod outages;
 mod storm;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::lab::anvil::Lab;
+use crate::lab::front::Front;
 use crate::lab::proxy::{Proxy, Settings};
 use crate::lab::rpc::{CallError, Rpc};
 
@@ -93,4 +95,13 @@ async fn signed(lab: &Lab, from: &str, nonce: u64) -> String {
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Which of them clients' reads go to.
+async fn favourite(proxy: &Proxy, fronts: &[Front]) -> usize {
+    for _ in 0..10 {
+        proxy.rpc().call("eth_gasPrice", json!([])).await.expect("it answers");
+    }
+    let asked = |at: &usize| fronts[*at].count("eth_gasPrice");
+    (0..fronts.len()).max_by_key(asked).expect("there are some")
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::lab::anvil::{Lab, Standing};
 use crate::lab::clients::clients;
@@ -11,7 +11,7 @@ use crate::lab::front::{Fault, Front};
 use crate::lab::leash::Leash;
 use crate::lab::proxy::{Proxy, Settings};
 
-use super::BLOCK_TIME;
+use super::{BLOCK_TIME, favourite};
 
 /// Starting Node and everything MetaMask loads, on a busy machine, and the transactions.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -65,15 +65,6 @@ async fn three() -> (Lab, Vec<Front>) {
     }
     lab.mine(4).await;
     (lab, fronts)
-}
-
-/// Which of them clients' reads go to.
-async fn favourite(proxy: &Proxy, fronts: &[Front]) -> usize {
-    for _ in 0..10 {
-        proxy.rpc().call("eth_gasPrice", json!([])).await.expect("it answers");
-    }
-    let asked = |at: &usize| fronts[*at].count("eth_gasPrice");
-    (0..fronts.len()).max_by_key(asked).expect("there are some")
 }
 
 /// T1: asked one after the other, and all at once.
