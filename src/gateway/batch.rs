@@ -102,9 +102,13 @@ fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
     Reply { body: Some(body.into()), trail }
 }
 
-/// What changes something, or hangs on a handle that an earlier call made.
+/// What changes something, or hangs on a handle that an earlier call made; and what only relays may see.
 fn must_go_in_turn(call: &Call<'_>) -> bool {
-    call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
+    let method = call.method;
+    method.kind == MethodKind::TxSubmit
+        || method.is_for_relays()
+        || method.sticky().is_some()
+        || !method.batchable()
 }
 
 /// Calls of a batch that share a plan.

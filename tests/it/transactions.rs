@@ -3,6 +3,7 @@
 mod held;
 mod metamask;
 mod outages;
+mod private;
 mod storm;
 
 use std::path::PathBuf;
