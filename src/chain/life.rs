@@ -185,6 +185,8 @@ pub enum Next {
     Send(BackendSet),
     /// Send the same bytes to whoever can be reached.
     SendToAll,
+    /// It was private for as long as it was to be: send the same bytes to public backends too.
+    Escalate,
 }
 
 /// One transaction under way.
@@ -201,6 +203,8 @@ pub struct Life {
     look_by: Timestamp,
     pause: Duration,
     height: u64,
+    /// When public backends get it, though it is private; `None` once they did, and where they never shall.
+    escalates_at: Option<Timestamp>,
     /// The height at which the nonce was found to be used, or the rival is.
     used_at: Option<u64>,
 }
@@ -224,8 +228,16 @@ impl Life {
             look_by: if fresh { now + PAUSE_MIN } else { now },
             pause: PAUSE_MIN,
             height,
+            escalates_at: None,
             used_at: None,
         }
+    }
+
+    /// The same, private until then and no longer.
+    #[must_use]
+    pub fn private_until(mut self, at: Option<Timestamp>) -> Self {
+        self.escalates_at = at;
+        self
     }
 
     /// What has become of it.
@@ -303,6 +315,11 @@ impl Life {
         if self.fate.is_open() && now >= self.expires_at {
             self.fate = Fate::Expired;
             return Next::Nothing;
+        }
+        if self.fate.is_open() && self.escalates_at.is_some_and(|at| now >= at) {
+            self.escalates_at = None;
+            self.look_at = self.height + 1;
+            return Next::Escalate;
         }
         if self.fate != Fate::Held {
             return self.due(now);

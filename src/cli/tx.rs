@@ -228,7 +228,7 @@ fn show(of: &Of, hash: B256) -> Result<(), Failure> {
     let bytes = source.bytes(record).map_err(failed)?;
     if of.json {
         // A private transaction's bytes are its secret until it is mined.
-        return say_json(&Shown::of(record, bytes.as_ref().filter(|_| !record.private)));
+        return say_json(&Shown::of(record, bytes.as_ref().filter(|_| !record.is_secret())));
     }
     let line = |name: &str, value: String| style::say(format!("{name:<10} {value}"));
     line("hash", format!("{:#x}", record.hash));
@@ -236,7 +236,12 @@ fn show(of: &Of, hash: B256) -> Result<(), Failure> {
     line("sender", record.sender.map_or_else(|| "?".to_owned(), |sender| format!("{sender:#x}")));
     line("nonce", record.nonce.map_or_else(|| "?".to_owned(), |nonce| nonce.to_string()));
     line("state", state_in_words(record.fate));
-    line("private", if record.private { "yes".to_owned() } else { "no".to_owned() });
+    let private = match (record.private, record.escalated) {
+        (true, true) => "no longer",
+        (true, false) => "yes",
+        (false, _) => "no",
+    };
+    line("private", private.to_owned());
     line("bytes", bytes.map_or(0, |bytes| bytes.len()).to_string());
     line("submitted", format!("{} ago", ago(record.submitted_at_s)));
     line("changed", format!("{} ago", ago(record.changed_at_s)));

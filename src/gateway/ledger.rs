@@ -28,6 +28,8 @@ const TOLD_FOR: Duration = Duration::from_secs(120);
 pub(super) struct Ledger {
     chain_id: u64,
     journal: Option<Arc<Journal>>,
+    /// Private transactions stay private for so long; `None`: for ever.
+    private_for: Option<Duration>,
     desk: Mutex<Desk>,
     /// The fate of some transaction has changed.
     pub(super) changed: tokio::sync::watch::Sender<u64>,
@@ -72,6 +74,7 @@ impl Ledger {
         chain_id: u64,
         journal: Option<Arc<Journal>>,
         records: &[Record],
+        private_for: Option<Duration>,
         now: Timestamp,
     ) -> Self {
         let mut desk = Desk::default();
@@ -88,10 +91,13 @@ impl Ledger {
                 record.fate = Fate::Pending;
             }
             let age = Duration::from_secs(since(record.submitted_at_s)).max(Duration::from_millis(1));
-            let life = Life::resume(now, record.nonce, 0, record.fate, age);
+            let escalates_at =
+                private_for.filter(|_| record.is_secret()).map(|d| now + d.saturating_sub(age));
+            let life = Life::resume(now, record.nonce, 0, record.fate, age).private_until(escalates_at);
             desk.put(Kept { life, record, bytes: None, submitting: 0 });
         }
-        Self { chain_id, journal, desk: Mutex::new(desk), changed: tokio::sync::watch::Sender::new(0) }
+        let changed = tokio::sync::watch::Sender::new(0);
+        Self { chain_id, journal, private_for, desk: Mutex::new(desk), changed }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -109,6 +115,7 @@ impl Ledger {
     ) -> Result<Begun, JournalError> {
         let (hash, sender) = (transaction.hash(), transaction.sender());
         let at_s = unix_time_s();
+        let escalates_at = self.private_for.filter(|_| private).map(|private_for| now + private_for);
         let (record, is_new) = {
             let mut desk = self.desk();
             let full = desk.by_hash.len() >= ENTRIES_MAX;
@@ -120,7 +127,9 @@ impl Ledger {
                     }
                     if kept.submitting == 1 {
                         // It was refused, or expired: handed in anew it has a life anew.
-                        kept.life = Life::begin(now, kept.record.nonce, height);
+                        let life = Life::begin(now, kept.record.nonce, height);
+                        kept.life = life.private_until(escalates_at);
+                        (kept.record.private, kept.record.escalated) = (private, false);
                         kept.record.fate = Fate::Submitted;
                         (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
                     }
@@ -134,13 +143,14 @@ impl Ledger {
                         sender,
                         nonce: transaction.nonce(),
                         private,
+                        escalated: false,
                         fate: Fate::Submitted,
                         submitted_at_s: at_s,
                         changed_at_s: at_s,
                         resends: 0,
                         told: BTreeMap::new(),
                     };
-                    let life = Life::begin(now, record.nonce, height);
+                    let life = Life::begin(now, record.nonce, height).private_until(escalates_at);
                     desk.put(Kept {
                         life,
                         record: record.clone(),
@@ -324,6 +334,17 @@ impl Ledger {
     /// Who is known to have it.
     pub(super) fn taken_by(&self, hash: &B256) -> crate::policy::BackendSet {
         self.desk().by_hash.get(hash).map(|kept| kept.life.taken_by()).unwrap_or_default()
+    }
+
+    /// Public backends get a private transaction from now on; whether it is there.
+    pub(super) fn escalate(&self, hash: &B256) -> bool {
+        let record = self.desk().by_hash.get_mut(hash).map(|kept| {
+            kept.record.escalated = true;
+            kept.record.clone()
+        });
+        let is_there = record.is_some();
+        self.keep(record);
+        is_there
     }
 
     /// The transaction of a sender that was taken with this nonce.

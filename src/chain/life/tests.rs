@@ -252,3 +252,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn t9_what_is_private_stays_so_until_the_time_that_was_set_and_is_told_once() {
+    let tick = Happened::Tick { is_reachable: false };
+    let mut kept = taken();
+    let mut until = taken().private_until(Some(at(60)));
+    let mut held = Life::begin(at(0), Some(5), 100).private_until(Some(at(60)));
+    held.on(at(0), Happened::Held);
+    for s in 0..60 {
+        for life in [&mut kept, &mut until, &mut held] {
+            assert_ne!(life.on(at(s), tick), Next::Escalate, "{s}");
+        }
+    }
+    for s in 60..7200 {
+        assert_ne!(kept.on(at(s), tick), Next::Escalate, "never is the default");
+        for life in [&mut until, &mut held] {
+            assert_eq!(life.on(at(s), tick) == Next::Escalate, s == 60, "{s}");
+        }
+    }
+}
+
+#[test]
+fn t9_what_is_in_a_block_by_then_is_not_escalated() {
+    let mut life = taken().private_until(Some(at(60)));
+    life.on(at(1), Happened::Included(block(101), 0));
+    for s in 0..120 {
+        assert_eq!(life.on(at(s), Happened::Tick { is_reachable: true }), Next::Nothing);
+    }
+}

@@ -1,13 +1,16 @@
 //! T9: what is for private relays reaches them and nobody else, and is in no log.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::lab::anvil::Lab;
 use crate::lab::front::{Answer, Front};
 use crate::lab::proxy::{Proxy, Settings};
 use crate::lab::rpc::CallError;
 
-use super::BLOCK_TIME;
+use super::{BLOCK_TIME, LIMIT, signed};
 
 /// What wallets and searchers say to relays: method, and parameters with something to keep quiet about.
 fn said_to_relays() -> Vec<(&'static str, Value)> {
@@ -89,4 +92,35 @@ async fn t9_without_a_private_backend_nobody_hears_and_the_error_says_what_to_co
         }
         assert_eq!(front.count(method), 0);
     }
+}
+
+/// A relay that gets nothing into a block.
+#[tokio::test(flavor = "multi_thread")]
+async fn t9_a_private_transaction_goes_to_public_backends_only_after_the_time_that_the_configuration_says() {
+    let lab = Lab::start(2).await;
+    let (public, relay) = (Front::of_node(&lab, 0).await, Front::of_node(&lab, 1).await);
+    let from = lab.rpc(0, "eth_accounts", json!([])).await.expect("dev accounts")[0].clone();
+    let raw = signed(&lab, from.as_str().expect("an address"), 0).await;
+    lab.mine(2).await;
+    let mut settings = Settings::over(&[public.clone(), relay.clone()]);
+    settings.backends[1].labels += "private = true\n";
+    settings.tables = "[transactions]\nprivate_escalates_after = \"3s\"\n".to_owned();
+    let mut proxy = Proxy::start(&settings).await;
+    proxy.ready().await;
+    let began = Instant::now();
+    let hash = proxy.rpc().call("eth_sendRawTransaction", json!([raw])).await.expect("the relay takes it");
+    // Blocks go by without it: nobody's pool reaches anybody else here.
+    while public.count("eth_sendRawTransaction") == 0 {
+        assert!(began.elapsed() < LIMIT, "it is never escalated\n{}", proxy.said());
+        lab.mine_only(&[0], 1).await;
+        sleep(BLOCK_TIME).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(2), "after {:?}", began.elapsed());
+    let secret = raw.as_str();
+    let told = public.seen().into_iter().filter(|seen| String::from_utf8_lossy(&seen.body).contains(secret));
+    assert!(told.into_iter().all(|seen| seen.at.duration_since(began) >= Duration::from_secs(2)));
+    lab.mine_only(&[0], 1).await;
+    let mined = lab.rpc(0, "eth_getTransactionReceipt", json!([hash])).await.expect("it answers");
+    assert!(mined["blockNumber"].is_string(), "{mined}");
+    assert!(proxy.said().contains("private_escalates_after"), "it is said");
 }
