@@ -207,6 +207,8 @@ pub struct Life {
     escalates_at: Option<Timestamp>,
     /// The height at which the nonce was found to be used, or the rival is.
     used_at: Option<u64>,
+    /// The block of the rival no longer changes.
+    is_replaced_for_good: bool,
 }
 
 impl Life {
@@ -230,6 +232,7 @@ impl Life {
             height,
             escalates_at: None,
             used_at: None,
+            is_replaced_for_good: false,
         }
     }
 
@@ -255,6 +258,33 @@ impl Life {
         self.fate.is_final()
     }
 
+    /// The chain has grown to this height, which concerns it only once it is looked for there.
+    pub fn reached(&mut self, height: u64) {
+        self.height = self.height.max(height);
+    }
+
+    /// The height from which on [`Happened::Grown`] concerns it.
+    pub fn looks_from(&self) -> Option<u64> {
+        (self.fate.is_open() && self.fate != Fate::Held).then_some(self.look_at)
+    }
+
+    /// The time from which on [`Happened::Tick`] concerns it; one that is held besides waits for a way out.
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        let look_by = (self.fate != Fate::Held).then_some(self.look_by);
+        let wakes_at = [Some(self.expires_at), self.escalates_at, look_by].into_iter().flatten().min();
+        wakes_at.filter(|_| self.fate.is_open())
+    }
+
+    /// The height of the block that its fate hangs on: when that block goes, so does its fate.
+    pub fn hangs_on(&self) -> Option<u64> {
+        match self.fate {
+            Fate::Mined { block, .. } => Some(block.number),
+            // Where that is not known, any block may be the one.
+            Fate::Replaced { .. } if !self.is_replaced_for_good => Some(self.used_at.unwrap_or(u64::MAX)),
+            _ => None,
+        }
+    }
+
     /// Takes note of what happened and says what is to be done.
     pub fn on(&mut self, now: Timestamp, happened: Happened) -> Next {
         match happened {
@@ -271,7 +301,7 @@ impl Life {
             Happened::Cancelled if self.fate == Fate::Held => self.fate = Fate::Cancelled,
             Happened::Refused | Happened::Held | Happened::Cancelled => {}
             Happened::Grown(height) => {
-                self.height = self.height.max(height);
+                self.reached(height);
                 return self.due(now);
             }
             Happened::Tick { is_reachable } => return self.tick(now, is_reachable),
@@ -333,6 +363,7 @@ impl Life {
 
     fn rolled_back(&mut self, now: Timestamp, height: u64) -> Next {
         let is_undone = match self.fate {
+            _ if self.is_replaced_for_good => false,
             Fate::Mined { block, .. } => block.number >= height,
             Fate::Replaced { .. } => self.used_at.is_none_or(|at| at >= height),
             _ => false,
@@ -356,6 +387,7 @@ impl Life {
         {
             self.fate = Fate::Finalized { block, index };
         }
+        self.is_replaced_for_good |= self.is_settled(height);
     }
 
     /// Whether its replacement no longer changes at this height.

@@ -13,6 +13,11 @@ use crate::journal::{Entry, Journal, JournalError, Record, Told};
 use crate::policy::{Class, Timestamp};
 
 use super::unix_time_s;
+use due::{Due, Marks};
+
+mod due;
+#[cfg(test)]
+mod tests;
 
 /// Transactions in memory, those that are over included. Past it new ones are refused.
 const ENTRIES_MAX: usize = 100_000;
@@ -39,6 +44,9 @@ pub(super) struct Ledger {
 struct Desk {
     by_hash: HashMap<B256, Kept>,
     by_sender: HashMap<Address, Sender>,
+    due: Due,
+    /// What the chain has grown to.
+    height: u64,
     bytes: usize,
 }
 
@@ -49,6 +57,8 @@ struct Kept {
     bytes: Option<Bytes>,
     /// Clients that are being answered: until then nobody looks after it.
     submitting: u32,
+    /// Where it stands among what is due.
+    marks: Marks,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +104,7 @@ impl Ledger {
             let escalates_at =
                 private_for.filter(|_| record.is_secret()).map(|d| now + d.saturating_sub(age));
             let life = Life::resume(now, record.nonce, 0, record.fate, age).private_until(escalates_at);
-            desk.put(Kept { life, record, bytes: None, submitting: 0 });
+            desk.put(life, record, None, 0);
         }
         let changed = tokio::sync::watch::Sender::new(0);
         Self { chain_id, journal, private_for, desk: Mutex::new(desk), changed }
@@ -119,22 +129,21 @@ impl Ledger {
         let (record, is_new) = {
             let mut desk = self.desk();
             let full = desk.by_hash.len() >= ENTRIES_MAX;
-            match desk.by_hash.get_mut(&hash) {
-                Some(kept) => {
-                    kept.submitting += 1;
-                    if kept.record.fate.was_promised() {
-                        return Ok(Begun::Promised(kept.record.fate));
-                    }
-                    if kept.submitting == 1 {
-                        // It was refused, or expired: handed in anew it has a life anew.
-                        let life = Life::begin(now, kept.record.nonce, height);
-                        kept.life = life.private_until(escalates_at);
-                        (kept.record.private, kept.record.escalated) = (private, false);
-                        kept.record.fate = Fate::Submitted;
-                        (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
-                    }
-                    (kept.record.clone(), false)
+            let known = desk.change(&hash, |kept, _| {
+                kept.submitting += 1;
+                if kept.submitting == 1 && !kept.record.fate.was_promised() {
+                    // It was refused, or expired: handed in anew it has a life anew.
+                    let life = Life::begin(now, kept.record.nonce, height);
+                    kept.life = life.private_until(escalates_at);
+                    (kept.record.private, kept.record.escalated) = (private, false);
+                    kept.record.fate = Fate::Submitted;
+                    (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
                 }
+                kept.record.clone()
+            });
+            match known {
+                Some(record) if record.fate.was_promised() => return Ok(Begun::Promised(record.fate)),
+                Some(record) => (record, false),
                 None if full => return Err(JournalError::Full { entries: ENTRIES_MAX as u64 }),
                 None => {
                     let record = Record {
@@ -151,12 +160,7 @@ impl Ledger {
                         told: BTreeMap::new(),
                     };
                     let life = Life::begin(now, record.nonce, height).private_until(escalates_at);
-                    desk.put(Kept {
-                        life,
-                        record: record.clone(),
-                        bytes: Some(bytes.clone()),
-                        submitting: 1,
-                    });
+                    desk.put(life, record.clone(), Some(bytes.clone()), 1);
                     (record, true)
                 }
             }
@@ -185,13 +189,14 @@ impl Ledger {
     pub(super) async fn answered(&self, now: Timestamp, hash: B256, happened: Option<Happened>) {
         let record = {
             let mut desk = self.desk();
-            let Some(kept) = desk.by_hash.get_mut(&hash) else { return };
-            kept.submitting = kept.submitting.saturating_sub(1);
-            // Somebody else is about to be told something else.
-            let happened = happened.filter(|_| kept.submitting == 0);
-            happened.and_then(|happened| kept.on(now, happened).1)
+            desk.change(&hash, |kept, height| {
+                kept.submitting = kept.submitting.saturating_sub(1);
+                // Somebody else is about to be told something else.
+                let happened = happened.filter(|_| kept.submitting == 0);
+                happened.and_then(|happened| kept.on(now, height, happened).1)
+            })
         };
-        let Some(record) = record else { return };
+        let Some(record) = record.flatten() else { return };
         self.tell_change();
         let Some(journal) = &self.journal else { return };
         match record.fate {
@@ -208,34 +213,40 @@ impl Ledger {
     pub(super) fn tell(&self, now: Timestamp, hash: B256, happened: Happened) -> Next {
         let (next, record) = {
             let mut desk = self.desk();
-            let Some(kept) = desk.by_hash.get_mut(&hash) else { return Next::Nothing };
-            if kept.submitting > 0 && !matches!(happened, Happened::Taken(_) | Happened::Included(..)) {
-                return Next::Nothing;
-            }
-            kept.on(now, happened)
+            let told = desk.change(&hash, |kept, height| {
+                if kept.submitting > 0 && !matches!(happened, Happened::Taken(_) | Happened::Included(..)) {
+                    return (Next::Nothing, None);
+                }
+                kept.on(now, height, happened)
+            });
+            told.unwrap_or((Next::Nothing, None))
         };
         self.keep(record);
         next
     }
 
-    /// The same for all of them: those that something is to be done about, in the order of senders and nonces, at most
-    /// `max`. The others are told the next time.
+    /// The same for all of them that it concerns: those that something is to be done about, in the order of senders and
+    /// nonces, at most `max`. The others are told the next time.
     pub(super) fn tell_all(&self, now: Timestamp, happened: Happened, max: usize) -> Vec<(B256, Next)> {
         let mut to_do = Vec::new();
         let mut changed = Vec::new();
         {
             let mut desk = self.desk();
-            for (hash, kept) in &mut desk.by_hash {
-                if kept.submitting > 0 {
-                    continue;
-                }
-                let (next, record) = kept.on(now, happened);
-                changed.extend(record);
-                if next != Next::Nothing {
-                    to_do.push((kept.record.sender, kept.record.nonce, *hash, next));
-                    if to_do.len() >= max {
-                        break;
+            if let Happened::Grown(height) = happened {
+                desk.height = desk.height.max(height);
+            }
+            for hash in desk.concerned(now, happened, max) {
+                let told = desk.change(&hash, |kept, height| {
+                    if kept.submitting > 0 {
+                        return None;
                     }
+                    let (next, record) = kept.on(now, height, happened);
+                    changed.extend(record);
+                    (next != Next::Nothing).then_some((kept.record.sender, kept.record.nonce, hash, next))
+                });
+                to_do.extend(told.flatten());
+                if to_do.len() >= max {
+                    break;
                 }
             }
         }
@@ -292,16 +303,12 @@ impl Ledger {
     pub(super) fn tidy(&self, settled: u64) {
         let now_s = unix_time_s();
         let mut desk = self.desk();
-        let over: Vec<B256> = desk
-            .by_hash
-            .iter()
-            .filter(|(_, kept)| {
-                kept.submitting == 0
-                    && kept.life.is_settled(settled)
-                    && now_s.saturating_sub(kept.record.changed_at_s) > REMEMBERED_FOR_S
-            })
-            .map(|(hash, _)| *hash)
-            .collect();
+        let is_settled = |hash: &B256| {
+            let kept = desk.by_hash.get(hash);
+            kept.is_some_and(|kept| kept.submitting == 0 && kept.life.is_settled(settled))
+        };
+        let over: Vec<B256> =
+            desk.due.over_before(now_s.saturating_sub(REMEMBERED_FOR_S)).filter(is_settled).collect();
         for hash in &over {
             desk.remove(hash);
         }
@@ -309,16 +316,14 @@ impl Ledger {
 
     /// Whether any is under way, or in a block that may still change.
     pub(super) fn has_work(&self) -> bool {
-        self.desk().by_hash.values().any(|kept| kept.record.fate.is_open() || is_mined(kept.record.fate))
+        let desk = self.desk();
+        WORK.iter().any(|fate| desk.due.count(fate) > 0)
     }
 
     /// How many there are by what has become of them.
     pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts: BTreeMap<_, _> = Fate::NAMES.into_iter().map(|name| (name, 0)).collect();
-        for kept in self.desk().by_hash.values() {
-            *counts.entry(kept.record.fate.name()).or_default() += 1;
-        }
-        counts
+        let desk = self.desk();
+        Fate::NAMES.into_iter().map(|name| (name, desk.due.count(name))).collect()
     }
 
     /// What is known of one.
@@ -438,13 +443,13 @@ impl Ledger {
     }
 }
 
-fn is_mined(fate: Fate) -> bool {
-    matches!(fate, Fate::Mined { .. })
-}
+/// The names of what somebody has to look after.
+const WORK: [&str; 5] = ["submitted", "held", "pending", "dropped", "mined"];
 
 impl Kept {
-    /// The record where the fate has changed.
-    fn on(&mut self, now: Timestamp, happened: Happened) -> (Next, Option<Record>) {
+    /// The record where the fate has changed. The chain has grown to `height`.
+    fn on(&mut self, now: Timestamp, height: u64, happened: Happened) -> (Next, Option<Record>) {
+        self.life.reached(height);
         let next = self.life.on(now, happened);
         if self.life.fate() == self.record.fate {
             return (next, None);
@@ -456,8 +461,11 @@ impl Kept {
 }
 
 impl Desk {
-    fn put(&mut self, mut kept: Kept) {
-        let hash = kept.record.hash;
+    fn put(&mut self, life: Life, record: Record, bytes: Option<Bytes>, submitting: u32) {
+        let hash = record.hash;
+        let marks = Marks::of(&life, &record, submitting > 0);
+        let mut kept = Kept { life, record, bytes, submitting, marks };
+        self.due.add(&marks);
         if let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) {
             self.by_sender.entry(sender).or_default().by_nonce.entry(nonce).or_default().push(hash);
         }
@@ -470,8 +478,40 @@ impl Desk {
         self.by_hash.insert(hash, kept);
     }
 
+    /// Changes one of them, and with it what is due.
+    fn change<T>(&mut self, hash: &B256, change: impl FnOnce(&mut Kept, u64) -> T) -> Option<T> {
+        let kept = self.by_hash.get_mut(hash)?;
+        let changed = change(kept, self.height);
+        let marks = Marks::of(&kept.life, &kept.record, kept.submitting > 0);
+        if marks != kept.marks {
+            self.due.remove(&kept.marks);
+            self.due.add(&marks);
+            kept.marks = marks;
+        }
+        Some(changed)
+    }
+
+    /// Those that what happened may concern. Of those that are due `max` are enough: each says something.
+    fn concerned(&self, now: Timestamp, happened: Happened, max: usize) -> Vec<B256> {
+        match happened {
+            Happened::Grown(_) => self.due.at_height(self.height).take(max).collect(),
+            Happened::Tick { is_reachable } => {
+                // Whoever is among several is told again, and has nothing to say then.
+                let looked_for = self.due.at_height(self.height).take(max);
+                let held = self.due.held().filter(|_| is_reachable);
+                self.due.at_time(now).take(max).chain(looked_for).chain(held).collect()
+            }
+            Happened::Served(block) => self.due.on_blocks(block.number..=block.number).collect(),
+            Happened::RolledBackTo(height) => self.due.on_blocks(height..).collect(),
+            Happened::Settled(height) => self.due.on_blocks(..=height).collect(),
+            // What concerns one transaction is told to that one.
+            _ => Vec::new(),
+        }
+    }
+
     fn remove(&mut self, hash: &B256) {
         let Some(kept) = self.by_hash.remove(hash) else { return };
+        self.due.remove(&kept.marks);
         self.bytes -= kept.bytes.as_ref().map_or(0, Bytes::len);
         let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) else { return };
         let Some(known) = self.by_sender.get_mut(&sender) else { return };
