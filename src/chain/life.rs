@@ -444,10 +444,23 @@ impl Life {
     }
 }
 
-/// The next nonce of a sender: what the chain and pools say, carried on over those that follow without a gap.
-/// `promised` says whether a nonce is one of a transaction that was taken.
-pub fn next_nonce(told: u64, promised: impl Fn(u64) -> bool) -> u64 {
-    (told..u64::MAX).find(|nonce| !promised(*nonce)).unwrap_or(told)
+/// The next nonce of a sender: what the chain and pools say (`told`), carried on over those that follow without a gap.
+///
+/// `known` are the nonces from `told` on that transactions were handed in with, ascending, and whether each is used up: one
+/// that was refused, expired or taken back leaves a gap, which is the next nonce. Of those that nobody handed in here, what
+/// somebody told a moment ago (`before`) holds.
+pub fn next_nonce(told: u64, before: u64, known: impl IntoIterator<Item = (u64, bool)>) -> u64 {
+    let mut next = told;
+    for (nonce, is_used) in known {
+        if nonce > next.max(before) {
+            break;
+        }
+        if !is_used {
+            return nonce;
+        }
+        next = nonce.saturating_add(1);
+    }
+    next.max(before)
 }
 
 #[cfg(test)]

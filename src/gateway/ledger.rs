@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 64 << 20;
 const REMEMBERED_FOR_S: u64 = 3600;
 /// A nonce that was told is not told lower for this long, while transactions of its sender are under way.
 const TOLD_FOR: Duration = Duration::from_secs(120);
+/// Several backends are asked for one sender's nonce no more often: what it sends here is known without them, and what it
+/// sends elsewhere is not that urgent.
+const ASKS_AROUND_EVERY: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ struct Sender {
     by_nonce: BTreeMap<u64, Vec<B256>>,
     /// The next nonce with what is pending, as it was told last.
     pending: Option<(u64, Timestamp)>,
+    /// When several backends were asked for it last.
+    asked_around: Option<Timestamp>,
     /// The same in the chain, and the height that it was read at.
     mined: (u64, u64),
 }
@@ -386,27 +391,49 @@ impl Ledger {
         Some(bytes)
     }
 
-    /// The next nonce with what is pending, where a backend says `told`: as the transactions that were taken here make
-    /// it, and not lower than it was a moment ago.
+    /// Whether this sender hands in here, or did lately.
+    pub(super) fn knows(&self, sender: Address) -> bool {
+        self.desk().by_sender.contains_key(&sender)
+    }
+
+    /// The same, and whether several backends may be asked for its nonce again; they are taken to be.
+    pub(super) fn may_ask_around(&self, now: Timestamp, sender: Address) -> bool {
+        let mut desk = self.desk();
+        let Some(known) = desk.by_sender.get_mut(&sender) else { return false };
+        let may = known.asked_around.is_none_or(|at| now.since(at) >= ASKS_AROUND_EVERY);
+        if may {
+            known.asked_around = Some(now);
+        }
+        may
+    }
+
+    /// The next nonce with what is pending, where backends say `told`: as the transactions that were handed in here make
+    /// it, and not lower than it was a moment ago unless one that was counted on is lost.
     pub(super) fn pending_nonce(&self, now: Timestamp, sender: Address, told: u64) -> u64 {
         let mut desk = self.desk();
         let Desk { by_hash, by_sender, .. } = &mut *desk;
         let Some(known) = by_sender.get_mut(&sender) else { return told };
-        let promised = |nonce: u64| {
-            let hashes = known.by_nonce.get(&nonce);
-            hashes
-                .into_iter()
-                .flatten()
-                .any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        let any = |hashes: &[B256], is: &dyn Fn(Fate) -> bool| {
+            hashes.iter().any(|hash| by_hash.get(hash).is_some_and(|kept| is(kept.record.fate)))
         };
-        let before = known.pending.filter(|(_, at)| now.since(*at) < TOLD_FOR).map_or(0, |(nonce, _)| nonce);
-        let is_any_open = || {
-            let all = known.by_nonce.values().flatten();
-            all.into_iter().any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        let is_promised = |hashes: &[B256]| any(hashes, &Fate::was_promised);
+        // Its nonce is used, if by another.
+        let is_used = |hashes: &[B256]| {
+            any(hashes, &|fate| fate.was_promised() || matches!(fate, Fate::Replaced { .. }))
         };
-        let told = if before > told && is_any_open() { before } else { told };
-        let nonce = next_nonce(told.max(known.mined.0), promised);
-        known.pending = Some((nonce, now));
+        let told = told.max(known.mined.0);
+        let is_fresh = |at: Timestamp| now.since(at) < TOLD_FOR;
+        let before = known.pending.filter(|(_, at)| is_fresh(*at)).map_or(0, |(nonce, _)| nonce);
+        // Who has nothing under way here sends by other ways too: what backends say now is all there is.
+        let before = if known.by_nonce.values().any(|hashes| is_promised(hashes)) { before } else { 0 };
+        // One that was refused, or is still being answered, was never counted on: it tells nothing of its nonce.
+        let tells = |hashes: &[B256]| any(hashes, &|fate| !matches!(fate, Fate::Submitted | Fate::Refused));
+        let from_told = known.by_nonce.range(told..).filter(|(_, hashes)| tells(hashes));
+        let nonce = next_nonce(told, before, from_told.map(|(nonce, hashes)| (*nonce, is_used(hashes))));
+        // What is only remembered is not remembered for longer by being told again.
+        if nonce != before || told >= before {
+            known.pending = Some((nonce, now));
+        }
         nonce
     }
 

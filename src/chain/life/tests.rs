@@ -168,9 +168,28 @@ fn a_refusal_is_final_unless_somebody_took_it_after_all() {
 
 #[test]
 fn t12_the_next_nonce_goes_on_over_what_was_taken_and_hides_no_gap() {
-    let promised = |nonce: u64| [5, 6, 8].contains(&nonce);
-    for (told, expected) in [(5, 7), (6, 7), (7, 7), (8, 9), (4, 4), (9, 9)] {
-        assert_eq!(next_nonce(told, promised), expected, "{told}");
+    let known = [(5, true), (6, true), (8, true), (11, false), (12, true)];
+    // What is told, what was told a moment ago, what comes of it.
+    for (told, before, expected) in [
+        (5, 0, 7),
+        (6, 0, 7),
+        (7, 0, 7),
+        (8, 0, 9),
+        (4, 0, 4),
+        (9, 0, 9),
+        // Nobody here knows of 7, 9 and 10; somebody does who was asked before.
+        (5, 8, 9),
+        (5, 10, 10),
+        // 11 was lost: it is next, whatever was told before.
+        (5, 11, 11),
+        (5, 13, 11),
+        (11, 0, 11),
+        (12, 0, 13),
+        (5, u64::MAX, 11),
+        (13, u64::MAX, u64::MAX),
+    ] {
+        let known = known.into_iter().filter(|(nonce, _)| *nonce >= told);
+        assert_eq!(next_nonce(told, before, known), expected, "{told} {before}");
     }
 }
 

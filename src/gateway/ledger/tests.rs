@@ -131,3 +131,21 @@ fn t14_of_many_that_are_held_the_lowest_nonces_of_each_sender_go_first() {
     let nonces: Vec<_> = first.iter().map(|(hash, _)| ledger.record(hash).unwrap().nonce).collect();
     assert_eq!(nonces, [0, 1, 2, 3, 4, 5, 6, 7, 8, 0].map(Some), "sender after sender, nonce after nonce");
 }
+
+/// T15: not hidden by what was told before.
+#[test]
+fn t12_a_gap_that_opens_is_the_next_nonce_and_what_a_backend_told_before_holds_otherwise() {
+    let ledger = ledger(21);
+    let (now, sender) = (Timestamp::ZERO, Address::with_last_byte(0));
+    // The sender's nonces are 0, 1 and 2.
+    let of_nonce = |nonce: u64| record(nonce * 7).hash;
+    for nonce in 0..3 {
+        ledger.tell(now, of_nonce(nonce), Happened::Held);
+    }
+    assert_eq!(ledger.pending_nonce(now, sender, 0), 3);
+    assert_eq!(ledger.pending_nonce(now, sender, 5), 5, "two were sent elsewhere");
+    assert_eq!(ledger.pending_nonce(now, sender, 0), 5, "another backend has not heard of them");
+    ledger.tell(now, of_nonce(1), Happened::Cancelled);
+    assert_eq!(ledger.pending_nonce(now, sender, 0), 1, "the others wait for this one");
+    assert_eq!(ledger.pending_nonce(now, sender, 2), 3, "somebody has another one with that nonce");
+}
