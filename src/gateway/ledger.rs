@@ -1,6 +1,6 @@
 //! The transactions of one chain that were handed in here: what has become of each, in memory and in the journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::chain::{Fate, Happened, Life, Next, next_nonce};
 use crate::ethereum::RawTransaction;
-use crate::journal::{Entry, Journal, JournalError, Record, Told};
+use crate::journal::{Entry, Journal, JournalError, Record, Told, gaps};
 use crate::policy::{Class, Timestamp};
 
 use super::unix_time_s;
@@ -25,6 +25,8 @@ const ENTRIES_MAX: usize = 100_000;
 const BYTES_MAX: usize = 64 << 20;
 /// What is over is remembered this long: wallets ask for it.
 const REMEMBERED_FOR_S: u64 = 3600;
+/// Transactions under way whose senders are looked through for gaps, when somebody asks for the status.
+const GAPS_SOUGHT_MAX: usize = 10_000;
 /// A nonce that was told is not told lower for this long, while transactions of its sender are under way.
 const TOLD_FOR: Duration = Duration::from_secs(120);
 /// Several backends are asked for one sender's nonce no more often: what it sends here is known without them, and what it
@@ -329,6 +331,16 @@ impl Ledger {
     pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
         let desk = self.desk();
         Fate::NAMES.into_iter().map(|name| (name, desk.due.count(name))).collect()
+    }
+
+    /// How many of those under way wait for a nonce that nobody has sent; of very many, among some of them.
+    pub(super) fn behind_a_gap(&self) -> usize {
+        let desk = self.desk();
+        let under_way = desk.due.open().take(GAPS_SOUGHT_MAX).filter_map(|hash| desk.by_hash.get(&hash));
+        let senders: HashSet<Address> = under_way.filter_map(|kept| kept.record.sender).collect();
+        let theirs = senders.iter().filter_map(|sender| desk.by_sender.get(sender));
+        let hashes = theirs.flat_map(|sender| sender.by_nonce.values().flatten());
+        gaps(hashes.filter_map(|hash| desk.by_hash.get(hash)).map(|kept| &kept.record)).len()
     }
 
     /// What is known of one.

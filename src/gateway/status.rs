@@ -50,6 +50,9 @@ pub struct ChainStatus {
     /// Transactions that were handed in, by what has become of them: `submitted`, `held`, `pending`, `dropped`, `mined`,
     /// `finalized`, `replaced`, `expired`, `refused`, `cancelled`. What is over is counted for an hour.
     pub transactions: BTreeMap<&'static str, usize>,
+    /// Of those under way, how many cannot be mined before somebody sends a nonce that is missing below theirs.
+    /// `outrigger tx list` says which.
+    pub transactions_behind_a_gap: usize,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
@@ -263,6 +266,7 @@ impl ChainStatus {
             favourite,
             calls: CallsStatus::of(chain),
             transactions: chain.ledger.counts(),
+            transactions_behind_a_gap: chain.ledger.behind_a_gap(),
             domains,
             backends,
             changes,

@@ -106,6 +106,11 @@ impl Due {
         self.by_time.range(..=(now, B256::repeat_byte(0xff))).map(|(_, hash)| *hash)
     }
 
+    /// Those that are under way.
+    pub(super) fn open(&self) -> impl Iterator<Item = B256> {
+        self.by_time.iter().map(|(_, hash)| *hash)
+    }
+
     /// Those that wait for a way out, in the order in which they can be mined.
     pub(super) fn held(&self) -> impl Iterator<Item = B256> {
         self.turns.iter().map(|(.., hash)| *hash)

@@ -147,5 +147,6 @@ fn t12_a_gap_that_opens_is_the_next_nonce_and_what_a_backend_told_before_holds_o
     assert_eq!(ledger.pending_nonce(now, sender, 0), 5, "another backend has not heard of them");
     ledger.tell(now, of_nonce(1), Happened::Cancelled);
     assert_eq!(ledger.pending_nonce(now, sender, 0), 1, "the others wait for this one");
+    assert_eq!(ledger.behind_a_gap(), 1);
     assert_eq!(ledger.pending_nonce(now, sender, 2), 3, "somebody has another one with that nonce");
 }

@@ -33,11 +33,6 @@ async fn t14_what_is_held_is_listed_can_be_taken_back_and_goes_out_in_order_when
         raws.push(signed(&lab, &from, nonce).await);
     }
     front.set(Fault::Refuse).await;
-    let mut hashes = Vec::new();
-    for raw in raws.iter().rev() {
-        let hash = site.call("eth_sendRawTransaction", json!([raw])).await.expect("it is held");
-        hashes.push(hash.as_str().expect("a hash").to_owned());
-    }
     let tx = |args: &[&str]| {
         let file = site.folder().join("outrigger.toml");
         let output = std::process::Command::new(binary())
@@ -49,6 +44,25 @@ async fn t14_what_is_held_is_listed_can_be_taken_back_and_goes_out_in_order_when
             .expect("it runs");
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned(), output.stderr)
     };
+    // The last one first, then the first one: T15, the one between is missing.
+    let mut hashes = Vec::new();
+    for at in [2, 0, 1] {
+        let hash = site.call("eth_sendRawTransaction", json!([raws[at]])).await.expect("it is held");
+        hashes.push(hash.as_str().expect("a hash").to_owned());
+        if at == 0 {
+            assert!(tx(&["list"]).1.contains("waits for nonce 1"), "{}", tx(&["list"]).1);
+            let listed: Value = serde_json::from_str(&tx(&["list", "--json"]).1).expect("JSON");
+            assert_eq!(
+                (&listed[0]["nonce"], &listed[0]["waits_for_nonce"]),
+                (&json!(2), &json!(1)),
+                "{listed}"
+            );
+            let status = crate::lab::rpc::get(&site.address(), "/status").await.expect("it answers");
+            let status: Value = serde_json::from_slice(&status.body).expect("JSON");
+            assert_eq!(status["chains"][0]["transactions_behind_a_gap"], 1);
+        }
+    }
+    assert!(!tx(&["list"]).1.contains("waits for"), "{}", tx(&["list"]).1);
     let (_, listed, _) = tx(&["list", "--json"]);
     let listed: Value = serde_json::from_str(&listed).expect("JSON");
     let states: Vec<_> = listed.as_array().expect("a list").iter().map(|one| one["state"].clone()).collect();
