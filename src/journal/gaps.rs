@@ -70,7 +70,9 @@ mod tests {
     fn t15_who_waits_for_a_nonce_is_told_which() {
         let block = crate::chain::BlockId { number: 1, hash: B256::ZERO };
         let mined = Fate::Mined { block, index: 0 };
-        let table: [(&[(u64, Fate)], &[(u64, u64)]); 7] = [
+        /// Nonces and what became of them; who waits for which.
+        type Case<'a> = (&'a [(u64, Fate)], &'a [(u64, u64)]);
+        let table: [Case<'_>; 7] = [
             (&[(5, Fate::Pending), (6, Fate::Pending)], &[]),
             (&[(5, Fate::Pending), (7, Fate::Pending), (8, Fate::Held)], &[(7, 6), (8, 6)]),
             (&[(5, Fate::Cancelled), (6, Fate::Held)], &[(6, 5)]),
