@@ -1,6 +1,6 @@
 //! T10-T13: five hundred transactions while backends are killed, frozen, wiped and black-holed, and the proxy is killed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,8 +8,8 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::lab::anvil::{Lab, Standing, number};
 use crate::lab::front::{Fault, Front};
@@ -36,7 +36,7 @@ enum Trouble {
     Killed,
     /// It answers, and gets no new block.
     Frozen,
-    /// All pools are emptied: only the proxy can bring back what was not mined yet.
+    /// No block is made, then all pools are emptied: only the proxy can bring back what was acknowledged meanwhile.
     Wiped,
     /// The kernel accepts, nobody reads.
     BlackHoled,
@@ -54,6 +54,10 @@ struct Storm {
     /// How many transactions may be sent by now: the next fault lets more go.
     gate: Semaphore,
     acknowledged: watch::Sender<usize>,
+    /// Held while no block is to be made.
+    mining: Mutex<()>,
+    /// Transactions that were in all pools and are in none any more.
+    wiped: AtomicU64,
     /// Receipts that were read.
     receipts: AtomicU64,
 }
@@ -122,23 +126,28 @@ impl Storm {
             match trouble {
                 Trouble::Killed => self.lab.kill(at).await,
                 Trouble::Frozen => self.lab.stand(at, Standing::Frozen).await,
-                Trouble::Wiped => self.wipe(fronts.len()).await,
+                Trouble::Wiped => {}
                 Trouble::BlackHoled => fronts[at].set(Fault::BlackHole).await,
                 Trouble::Mute => fronts[at].set(Fault::ExecThenHang.only(&["eth_sendRawTransaction"])).await,
             }
             *met.entry(trouble).or_default() += 1;
-            let height = self.lab.height().await;
+            let still = if trouble == Trouble::Wiped { Some(self.mining.lock().await) } else { None };
             self.gate.add_permits(A_FAULT);
             let wanted = (round + 1) * A_FAULT;
             let answered = self.acknowledged.subscribe().wait_for(|count| *count >= wanted).await.is_ok();
             assert!(answered, "the senders are gone");
+            if still.is_some() {
+                self.wipe(fronts.len()).await;
+            }
+            drop(still);
+            let height = self.lab.height().await;
             while self.lab.height().await < height + FAULT_BLOCKS {
                 sleep(BLOCK_TIME / 5).await;
             }
             match trouble {
                 Trouble::Killed => self.lab.restart(at).await,
                 Trouble::Frozen => self.lab.stand(at, Standing::InStep).await,
-                Trouble::Wiped => self.wipe(fronts.len()).await,
+                Trouble::Wiped => {}
                 Trouble::BlackHoled | Trouble::Mute => fronts[at].heal().await,
             }
         }
@@ -146,8 +155,35 @@ impl Storm {
     }
 
     async fn wipe(&self, nodes: usize) {
+        let (mut kept, mut wiped) = (HashSet::new(), HashSet::new());
         for node in 0..nodes {
+            let pool = self.lab.rpc(node, "txpool_content", json!([])).await.expect("it answers");
+            for by_nonce in pool["pending"].as_object().into_iter().flatten().map(|(_, by_nonce)| by_nonce) {
+                for one in by_nonce.as_object().into_iter().flatten().map(|(_, one)| one) {
+                    wiped.insert(one["hash"].as_str().expect("a hash").to_owned());
+                }
+            }
             self.lab.forget_pool(node).await;
+        }
+        for node in 0..nodes {
+            for hash in &wiped {
+                let shown = self.lab.rpc(node, "eth_getTransactionByHash", json!([hash])).await;
+                if !shown.expect("it answers").is_null() {
+                    kept.insert(hash.clone());
+                }
+            }
+        }
+        self.wiped.fetch_add((wiped.len() - kept.len()) as u64, Ordering::SeqCst);
+    }
+
+    /// What a network does four times a second.
+    async fn mine(self: Arc<Self>) {
+        let mut clock = interval(BLOCK_TIME);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            let _may = self.mining.lock().await;
+            self.lab.tick().await;
         }
     }
 
@@ -182,15 +218,17 @@ async fn t10_what_was_acknowledged_is_mined_once_whatever_is_lost_meanwhile() {
         raws.push(own);
     }
     lab.mine(2).await;
-    let ticker = lab.spawn_ticker(BLOCK_TIME);
     let site = Site::start(&Settings::over(&fronts)).await;
     let storm = Arc::new(Storm {
         lab: lab.clone(),
         site,
         gate: Semaphore::new(0),
         acknowledged: watch::Sender::new(0),
+        mining: Mutex::default(),
+        wiped: AtomicU64::new(0),
         receipts: AtomicU64::new(0),
     });
+    let ticker = tokio::spawn(storm.clone().mine());
     let seed = std::env::var("OUTRIGGER_STORM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     let mut dice = SmallRng::seed_from_u64(seed);
     let mut moments: Vec<usize> = (0..CRASHES).map(|_| dice.random_range(1..ALL)).collect();
@@ -209,6 +247,8 @@ async fn t10_what_was_acknowledged_is_mined_once_whatever_is_lost_meanwhile() {
     let met = timeout(LIMIT, trouble).await.expect("it ends").expect("it makes trouble");
     timeout(LIMIT, crashes).await.expect("it ends").expect("it crashes");
     assert!(TROUBLES.iter().all(|trouble| met.contains_key(trouble)), "{met:?}");
+    let wiped = storm.wiped.load(Ordering::SeqCst);
+    assert!(wiped > 0, "no pool lost anything");
     assert!(storm.receipts.load(Ordering::SeqCst) > 0, "nobody read a receipt amid it");
 
     let end = Instant::now() + LIMIT;
@@ -233,6 +273,10 @@ async fn t10_what_was_acknowledged_is_mined_once_whatever_is_lost_meanwhile() {
         assert_eq!(mined.get(hash), Some(&1), "{hash} was acknowledged: mined once");
     }
     assert_eq!((all.len(), mined.len()), (ALL, ALL), "nothing else was mined");
-    println!("{ALL} transactions amid {met:?} and {CRASHES} crashes (seed {seed}) in {:?}", began.elapsed());
-    ticker.stop().await;
+    println!(
+        "{ALL} transactions amid {met:?}, {wiped} wiped, {CRASHES} crashes (seed {seed}) in {:?}",
+        began.elapsed()
+    );
+    assert!(!ticker.is_finished(), "a tick failed");
+    ticker.abort();
 }
