@@ -185,6 +185,8 @@ pub enum Next {
     Send(BackendSet),
     /// Send the same bytes to whoever can be reached.
     SendToAll,
+    /// It was private for as long as it was to be: send the same bytes to public backends too.
+    Escalate,
 }
 
 /// One transaction under way.
@@ -201,8 +203,12 @@ pub struct Life {
     look_by: Timestamp,
     pause: Duration,
     height: u64,
+    /// When public backends get it, though it is private; `None` once they did, and where they never shall.
+    escalates_at: Option<Timestamp>,
     /// The height at which the nonce was found to be used, or the rival is.
     used_at: Option<u64>,
+    /// The block of the rival no longer changes.
+    is_replaced_for_good: bool,
 }
 
 impl Life {
@@ -224,8 +230,17 @@ impl Life {
             look_by: if fresh { now + PAUSE_MIN } else { now },
             pause: PAUSE_MIN,
             height,
+            escalates_at: None,
             used_at: None,
+            is_replaced_for_good: false,
         }
+    }
+
+    /// The same, private until then and no longer.
+    #[must_use]
+    pub fn private_until(mut self, at: Option<Timestamp>) -> Self {
+        self.escalates_at = at;
+        self
     }
 
     /// What has become of it.
@@ -241,6 +256,33 @@ impl Life {
     /// Whether nothing more can become of it: it need not be watched.
     pub fn is_over(&self) -> bool {
         self.fate.is_final()
+    }
+
+    /// The chain has grown to this height, which concerns it only once it is looked for there.
+    pub fn reached(&mut self, height: u64) {
+        self.height = self.height.max(height);
+    }
+
+    /// The height from which on [`Happened::Grown`] concerns it.
+    pub fn looks_from(&self) -> Option<u64> {
+        (self.fate.is_open() && self.fate != Fate::Held).then_some(self.look_at)
+    }
+
+    /// The time from which on [`Happened::Tick`] concerns it; one that is held besides waits for a way out.
+    pub fn wakes_at(&self) -> Option<Timestamp> {
+        let look_by = (self.fate != Fate::Held).then_some(self.look_by);
+        let wakes_at = [Some(self.expires_at), self.escalates_at, look_by].into_iter().flatten().min();
+        wakes_at.filter(|_| self.fate.is_open())
+    }
+
+    /// The height of the block that its fate hangs on: when that block goes, so does its fate.
+    pub fn hangs_on(&self) -> Option<u64> {
+        match self.fate {
+            Fate::Mined { block, .. } => Some(block.number),
+            // Where that is not known, any block may be the one.
+            Fate::Replaced { .. } if !self.is_replaced_for_good => Some(self.used_at.unwrap_or(u64::MAX)),
+            _ => None,
+        }
     }
 
     /// Takes note of what happened and says what is to be done.
@@ -259,7 +301,7 @@ impl Life {
             Happened::Cancelled if self.fate == Fate::Held => self.fate = Fate::Cancelled,
             Happened::Refused | Happened::Held | Happened::Cancelled => {}
             Happened::Grown(height) => {
-                self.height = self.height.max(height);
+                self.reached(height);
                 return self.due(now);
             }
             Happened::Tick { is_reachable } => return self.tick(now, is_reachable),
@@ -304,6 +346,11 @@ impl Life {
             self.fate = Fate::Expired;
             return Next::Nothing;
         }
+        if self.fate.is_open() && self.escalates_at.is_some_and(|at| now >= at) {
+            self.escalates_at = None;
+            self.look_at = self.height + 1;
+            return Next::Escalate;
+        }
         if self.fate != Fate::Held {
             return self.due(now);
         }
@@ -316,6 +363,7 @@ impl Life {
 
     fn rolled_back(&mut self, now: Timestamp, height: u64) -> Next {
         let is_undone = match self.fate {
+            _ if self.is_replaced_for_good => false,
             Fate::Mined { block, .. } => block.number >= height,
             Fate::Replaced { .. } => self.used_at.is_none_or(|at| at >= height),
             _ => false,
@@ -339,6 +387,7 @@ impl Life {
         {
             self.fate = Fate::Finalized { block, index };
         }
+        self.is_replaced_for_good |= self.is_settled(height);
     }
 
     /// Whether its replacement no longer changes at this height.
@@ -395,10 +444,23 @@ impl Life {
     }
 }
 
-/// The next nonce of a sender: what the chain and pools say, carried on over those that follow without a gap.
-/// `promised` says whether a nonce is one of a transaction that was taken.
-pub fn next_nonce(told: u64, promised: impl Fn(u64) -> bool) -> u64 {
-    (told..u64::MAX).find(|nonce| !promised(*nonce)).unwrap_or(told)
+/// The next nonce of a sender: what the chain and pools say (`told`), carried on over those that follow without a gap.
+///
+/// `known` are the nonces from `told` on that transactions were handed in with, ascending, and whether each is used up: one
+/// that was refused, expired or taken back leaves a gap, which is the next nonce. Of those that nobody handed in here, what
+/// somebody told a moment ago (`before`) holds.
+pub fn next_nonce(told: u64, before: u64, known: impl IntoIterator<Item = (u64, bool)>) -> u64 {
+    let mut next = told;
+    for (nonce, is_used) in known {
+        if nonce > next.max(before) {
+            break;
+        }
+        if !is_used {
+            return nonce;
+        }
+        next = nonce.saturating_add(1);
+    }
+    next.max(before)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `outrigger tx`: the transactions that were handed in, from the journal, also while a proxy writes it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use crate::chain::{Fate, Happened, Life};
 use crate::config::Config;
-use crate::journal::{Journal, JournalError, Reader, Record};
+use crate::journal::{Journal, JournalError, Reader, Record, gaps};
 use crate::policy::Timestamp;
 
 use super::{Common, Outcome, memory, style};
@@ -89,13 +90,21 @@ struct Shown<'a> {
     record: &'a Record,
     /// In words.
     state: &'static str,
+    /// It cannot be mined before somebody sends this nonce of its sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for_nonce: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
 }
 
 impl<'a> Shown<'a> {
-    fn of(record: &'a Record, bytes: Option<&Bytes>) -> Self {
-        Self { record, state: record.fate.name(), raw: bytes.map(hex::encode_prefixed) }
+    fn of(record: &'a Record, waiting: &HashMap<B256, u64>, bytes: Option<&Bytes>) -> Self {
+        Self {
+            record,
+            state: record.fate.name(),
+            waits_for_nonce: waiting.get(&record.hash).copied(),
+            raw: bytes.map(hex::encode_prefixed),
+        }
     }
 }
 
@@ -186,6 +195,7 @@ fn list(of: &Of, state: Option<&str>, limit: usize) -> Result<(), Failure> {
         return Err((Outcome::WrongUsage, Some(format!("no state {state}: there are open, {known}"))));
     }
     let (_, mut records) = of.read()?;
+    let waiting = gaps(&records);
     records.retain(|record| match state {
         None => true,
         Some("open") => record.fate.is_open(),
@@ -194,7 +204,7 @@ fn list(of: &Of, state: Option<&str>, limit: usize) -> Result<(), Failure> {
     let more = records.len().saturating_sub(limit);
     records.truncate(limit);
     if of.json {
-        let shown: Vec<_> = records.iter().map(|record| Shown::of(record, None)).collect();
+        let shown: Vec<_> = records.iter().map(|record| Shown::of(record, &waiting, None)).collect();
         return say_json(&shown);
     }
     if records.is_empty() {
@@ -203,7 +213,7 @@ fn list(of: &Of, state: Option<&str>, limit: usize) -> Result<(), Failure> {
     }
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["hash", "chain", "sender", "nonce", "state", "age"]);
+    table.set_header(["hash", "chain", "sender", "nonce", "state", "age", ""]);
     for record in &records {
         table.add_row([
             format!("{:#x}", record.hash),
@@ -212,6 +222,7 @@ fn list(of: &Of, state: Option<&str>, limit: usize) -> Result<(), Failure> {
             record.nonce.map_or_else(|| "?".to_owned(), |nonce| nonce.to_string()),
             record.fate.name().to_owned(),
             ago(record.submitted_at_s),
+            note(record, &waiting),
         ]);
     }
     style::say(table);
@@ -226,9 +237,10 @@ fn show(of: &Of, hash: B256) -> Result<(), Failure> {
     let record = records.iter().find(|record| record.hash == hash);
     let record = record.ok_or_else(|| failed(format!("{hash:#x} is not in the journal")))?;
     let bytes = source.bytes(record).map_err(failed)?;
+    let waiting = gaps(&records);
     if of.json {
         // A private transaction's bytes are its secret until it is mined.
-        return say_json(&Shown::of(record, bytes.as_ref().filter(|_| !record.private)));
+        return say_json(&Shown::of(record, &waiting, bytes.as_ref().filter(|_| !record.is_secret())));
     }
     let line = |name: &str, value: String| style::say(format!("{name:<10} {value}"));
     line("hash", format!("{:#x}", record.hash));
@@ -236,7 +248,15 @@ fn show(of: &Of, hash: B256) -> Result<(), Failure> {
     line("sender", record.sender.map_or_else(|| "?".to_owned(), |sender| format!("{sender:#x}")));
     line("nonce", record.nonce.map_or_else(|| "?".to_owned(), |nonce| nonce.to_string()));
     line("state", state_in_words(record.fate));
-    line("private", if record.private { "yes".to_owned() } else { "no".to_owned() });
+    if let Some(missing) = waiting.get(&hash) {
+        line("waits for", format!("nonce {missing}, which nobody has sent"));
+    }
+    let private = match (record.private, record.escalated) {
+        (true, true) => "no longer",
+        (true, false) => "yes",
+        (false, _) => "no",
+    };
+    line("private", private.to_owned());
     line("bytes", bytes.map_or(0, |bytes| bytes.len()).to_string());
     line("submitted", format!("{} ago", ago(record.submitted_at_s)));
     line("changed", format!("{} ago", ago(record.changed_at_s)));
@@ -245,6 +265,15 @@ fn show(of: &Of, hash: B256) -> Result<(), Failure> {
         line("told", format!("{backend}: {} ({} ago)", told.class, ago(told.at_s)));
     }
     Ok(())
+}
+
+/// What its state does not say.
+fn note(record: &Record, waiting: &HashMap<B256, u64>) -> String {
+    match (record.fate, waiting.get(&record.hash)) {
+        (Fate::Replaced { by: Some(by) }, _) => format!("by {by:#x}"),
+        (_, Some(missing)) => format!("waits for nonce {missing}, which nobody has sent"),
+        _ => String::new(),
+    }
 }
 
 fn state_in_words(fate: Fate) -> String {
@@ -259,12 +288,13 @@ fn state_in_words(fate: Fate) -> String {
 
 fn export(of: &Of, all: bool) -> Result<(), Failure> {
     let (source, mut records) = of.read()?;
+    let waiting = gaps(&records);
     records.retain(|record| all || record.fate.is_open());
     // In the order that they can be sent in.
     records.sort_by_key(|record| (record.chain_id, record.sender, record.nonce, record.submitted_at_s));
     for record in &records {
         let bytes = source.bytes(record).map_err(failed)?;
-        let line = serde_json::to_string(&Shown::of(record, bytes.as_ref())).map_err(failed)?;
+        let line = serde_json::to_string(&Shown::of(record, &waiting, bytes.as_ref())).map_err(failed)?;
         style::say(line);
     }
     Ok(())

@@ -297,6 +297,10 @@ pub(super) struct TransactionsFile {
     /// When no backend can be reached: `reject` (default) answers with an error and sends nothing
     /// later; `hold` answers with the hash and delivers when a way is back.
     pub when_unreachable: Option<WhenUnreachableFile>,
+    /// A private transaction that is not in a block after so long is sent to public backends too, where everybody sees
+    /// it. Default: never.
+    #[schemars(example = &"10m")]
+    pub private_escalates_after: Option<String>,
 }
 
 /// What happens when no backend can be reached.

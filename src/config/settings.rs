@@ -361,6 +361,8 @@ pub struct Transactions {
     pub fanout: usize,
     /// What happens when no backend can be reached.
     pub when_unreachable: WhenUnreachable,
+    /// A private transaction that is not in a block after so long is sent to public backends too. `None`: never.
+    pub private_escalates_after: Option<Duration>,
 }
 
 /// `transactions.when_unreachable`.

@@ -3,7 +3,7 @@
 
 use super::method::MethodKind::{self, AdminDangerous, LocalSensitive, Vendor};
 use super::method::{Method, Refusal, Semantics};
-use super::method_table::{METHODS, no, passing};
+use super::method_table::{METHODS, for_relays, no, passing};
 
 /// More than three times the number of lines: a probe rarely meets a second name.
 const SLOTS: usize = 2048;
@@ -107,8 +107,8 @@ static PREFIXES: [Method; 40] = [
     passing("ankr_*", Vendor, Semantics::Indexer),
     passing("nr_*", Vendor, Semantics::Indexer),
     passing("tenderly_*", Vendor, Semantics::Vendor),
-    passing("flashbots_*", Vendor, Semantics::Vendor),
-    passing("mev_*", MethodKind::TxSubmit, Semantics::Submit),
+    for_relays(passing("flashbots_*", Vendor, Semantics::Vendor)),
+    for_relays(passing("mev_*", MethodKind::TxSubmit, Semantics::Submit)),
 ];
 
 pub(super) fn by_prefix(name: &str) -> &'static Method {

@@ -21,6 +21,8 @@ pub(super) mod flag {
     pub const ALONE: u16 = 1 << 6;
     pub const CREATES: u16 = 1 << 7;
     pub const USES: u16 = 1 << 8;
+    /// Speaks with a relay: bundles, private transactions, and what became of them.
+    pub const RELAY: u16 = 1 << 9;
     pub const READ: u16 = IDEMPOTENT | HEDGE | RETRY;
 }
 
@@ -347,6 +349,11 @@ impl Method {
     /// Nodes differ in whether it takes a block, and clients name none.
     pub fn may_take_no_block(&self) -> bool {
         matches!(self.name, "eth_estimateGas" | "eth_createAccessList")
+    }
+
+    /// Speaks with a relay about bundles or private transactions: no other backend may see what it carries.
+    pub const fn is_for_relays(&self) -> bool {
+        self.has(flag::RELAY)
     }
 
     /// Exists over WebSocket only.

@@ -45,6 +45,11 @@ pub(super) const fn passing(name: &'static str, kind: MethodKind, semantics: S) 
     m(name, kind, semantics, 0, Never, 1.0, 20_000, A::Nothing, NONE)
 }
 
+/// A method that no backend but a relay may see.
+pub(super) const fn for_relays(method: Method) -> Method {
+    Method { flags: method.flags | RELAY, ..method }
+}
+
 /// Name, kind, semantics, flags, cache rule, cost (1.0 = a plain read), deadline in milliseconds,
 /// what an old answer needs, where the block stands.
 #[rustfmt::skip]
@@ -84,7 +89,7 @@ pub(super) static METHODS: [Method; 600] = [
     m("eth_createAccessList", Simulate, S::Simulate, READ, ByHead, 0.5, 15000, A::State, LATEST_1),
     m("eth_simulateV1", Simulate, S::Simulate, READ, ByHead, 2.0, 30000, A::State, LATEST_1),
     m("eth_callMany", Simulate, S::Simulate, READ, ByHead, 1.0, 30000, A::State, STATE_CONTEXT_1),
-    m("eth_callBundle", Simulate, S::Simulate, IDEMPOTENT | RETRY, Never, 2.0, 15000, A::Nothing, BUNDLE_STATE_0),
+    m("eth_callBundle", Simulate, S::Simulate, IDEMPOTENT | RETRY | RELAY, Never, 2.0, 15000, A::Nothing, BUNDLE_STATE_0),
     m("eth_fillTransaction", Simulate, S::Simulate, READ | LOCAL, Never, 1.0, 30000, A::Nothing, NONE),
     m("eth_getBlockByNumber", BlockScopedRead, S::BlockRead, READ | NULL, WhenFinalized, 1.0, 10000, A::History, AT_0),
     m("eth_getBlockByHash", HashScopedRead, S::HashRead, READ | NULL, WhenFinalized, 1.0, 10000, A::History, HASH_0),
@@ -123,23 +128,23 @@ pub(super) static METHODS: [Method; 600] = [
     m("eth_sendRawTransaction", TxSubmit, S::Submit, READ, Never, 2.0, 15000, A::Nothing, NONE),
     m("eth_sendRawTransactionSync", TxSubmit, S::Submit, IDEMPOTENT | RETRY, Never, 2.0, 35000, A::Nothing, NONE),
     m("eth_sendRawTransactionConditional", TxSubmit, S::Submit, IDEMPOTENT | RETRY, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_sendPrivateTransaction", TxSubmit, S::Submit, IDEMPOTENT, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_sendPrivateRawTransaction", TxSubmit, S::Submit, IDEMPOTENT, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_cancelPrivateTransaction", TxSubmit, S::Submit, IDEMPOTENT, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_sendBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_sendEndOfBlockBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_sendMegabundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE, Never, 2.0, 15000, A::Nothing, NONE),
-    m("mev_sendBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE, Never, 2.0, 15000, A::Nothing, NONE),
-    m("eth_cancelBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE, Never, 2.0, 15000, A::Nothing, NONE),
-    m("mev_simBundle", Simulate, S::Simulate, IDEMPOTENT | ALONE, Never, 2.0, 30000, A::Nothing, NONE),
-    m("flashbots_getUserStats", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_getUserStatsV2", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_getBundleStats", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_getBundleStatsV2", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_getFeeRefundsByRecipient", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_getFeeRefundsByBlock", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("flashbots_setFeeRefundRecipient", Vendor, S::Vendor, IDEMPOTENT | ALONE, Never, 2.0, 20000, A::Nothing, NONE),
-    m("eth_sendBlobs", TxSubmit, S::Submit, IDEMPOTENT, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_sendPrivateTransaction", TxSubmit, S::Submit, IDEMPOTENT | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_sendPrivateRawTransaction", TxSubmit, S::Submit, IDEMPOTENT | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_cancelPrivateTransaction", TxSubmit, S::Submit, IDEMPOTENT | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_sendBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_sendEndOfBlockBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_sendMegabundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("mev_sendBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("eth_cancelBundle", TxSubmit, S::Submit, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
+    m("mev_simBundle", Simulate, S::Simulate, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 30000, A::Nothing, NONE),
+    m("flashbots_getUserStats", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_getUserStatsV2", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_getBundleStats", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_getBundleStatsV2", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_getFeeRefundsByRecipient", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_getFeeRefundsByBlock", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("flashbots_setFeeRefundRecipient", Vendor, S::Vendor, IDEMPOTENT | ALONE | RELAY, Never, 2.0, 20000, A::Nothing, NONE),
+    m("eth_sendBlobs", TxSubmit, S::Submit, IDEMPOTENT | RELAY, Never, 2.0, 15000, A::Nothing, NONE),
     m("eth_sendUserOperation", TxSubmit, S::Bundler, IDEMPOTENT | RETRY, Never, 50.0, 15000, A::Nothing, NONE),
     m("eth_estimateUserOperationGas", Simulate, S::Bundler, READ, Never, 25.0, 30000, A::Nothing, NONE),
     m("eth_getUserOperationByHash", HashScopedRead, S::Bundler, READ, WhenFinalized, 1.0, 10000, A::Nothing, NONE),

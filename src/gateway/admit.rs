@@ -26,6 +26,9 @@ pub(super) fn admit<'a>(chain: &config::Chain, request: Request<'a>) -> Admissio
     if let Err(hint) = permits(chain, &name, method) {
         return Admission::Answered(Answered::refused(no_such_method(&name)).hinting(hint));
     }
+    if let Some(error) = keeps_from_relays(chain, &name, method) {
+        return Admission::Answered(Answered::refused(error));
+    }
     if let Some(result) = constant(chain, &name) {
         return Admission::Answered(match params {
             Some(object) if object.get().starts_with('{') => {
@@ -63,6 +66,25 @@ fn permits(chain: &config::Chain, name: &str, method: &'static Method) -> Result
     }
     let folded = name.to_ascii_lowercase();
     chain.permits(&folded, Method::lookup(&folded))
+}
+
+/// Why a call about bundles or private transactions goes nowhere: there is no relay, or its name is written so that
+/// nobody can tell which backend would read it as one.
+fn keeps_from_relays(chain: &config::Chain, name: &str, method: &'static Method) -> Option<ErrorObject> {
+    if method.is_for_relays() {
+        let has_relay = chain.backends.iter().any(|backend| backend.private);
+        return (!has_relay).then(|| {
+            let message = format!(
+                "{name} goes to private relays only, and this chain has none: configure a backend with private = true"
+            );
+            ErrorObject::new(code::METHOD_NOT_FOUND, message)
+        });
+    }
+    let is_like_one = || {
+        let twin = Method::all().iter().find(|listed| listed.name.eq_ignore_ascii_case(name));
+        twin.unwrap_or_else(|| Method::lookup(&name.to_ascii_lowercase())).is_for_relays()
+    };
+    (!method.is_listed() && is_like_one()).then(|| no_such_method(name))
 }
 
 /// What the configuration knows: answered even while every backend is down (a wallet that adds a network asks for the chain id).

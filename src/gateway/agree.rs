@@ -119,7 +119,7 @@ fn hash(call: &Call<'_>) -> Option<B256> {
     argument(call, 0)?.parse().ok()
 }
 
-fn sender(call: &Call<'_>) -> Option<Address> {
+pub(super) fn sender(call: &Call<'_>) -> Option<Address> {
     argument(call, 0)?.parse().ok()
 }
 
@@ -128,7 +128,7 @@ fn quantity(text: &str) -> Option<u64> {
 }
 
 /// A string among the parameters.
-fn argument(call: &Call<'_>, at: usize) -> Option<String> {
+pub(super) fn argument(call: &Call<'_>, at: usize) -> Option<String> {
     let values: Vec<&RawValue> = serde_json::from_str(call.params.as_deref()?.get()).ok()?;
     serde_json::from_str(values.get(at)?.get()).ok()
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 
 use crate::ethereum::MethodKind;
 use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
 use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
-use super::agree;
 use super::call::{Answered, Call};
 use super::carry::{answered_by_sight, plan, told};
 use super::chain::Chain;
@@ -18,6 +17,7 @@ use super::packet::{Reply, Trail};
 use super::resolve::{Sight, needs_sight};
 use super::standing::{Caller, carry, is_of_subscriptions, subscribe};
 use super::write;
+use super::{agree, nonce};
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
 /// client's order, all of them at the same time. Subscriptions are made when all else is answered.
@@ -25,6 +25,7 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
+    let mut merged: Vec<(usize, Call<'_>)> = Vec::new();
     let mut at_last: Vec<(usize, Call<'_>)> = Vec::new();
     // One for all: `latest` of every item is the same block (BEHAVIOURS C2).
     let mut sight = None;
@@ -50,6 +51,10 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
                 }
                 answers.extend(id.map(|id| Some((id, unanswered()))));
             }
+            Admission::Forward(call) if at.is_some() && nonce::is_merged(chain, &call) => {
+                merged.extend(at.map(|at| (at, call)));
+                answers.extend(id.map(|id| Some((id, unanswered()))));
+            }
             Admission::Forward(call) => {
                 if sight.is_none() && needs_sight(&call) {
                     sight = Some(Sight::of(chain).await);
@@ -71,10 +76,11 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
         }
         done
     };
-    let (together, one_by_one) = join(together, one_by_one).await;
+    let merged = join_all(merged.into_iter().map(async |(at, call)| (at, carry(chain, caller, call).await)));
+    let (together, one_by_one, merged) = join3(together, one_by_one, merged).await;
     let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
     let subscribed = at_last.into_iter().map(|(at, call)| (at, subscribe(caller, &call)));
-    for (at, answered) in together.into_iter().flatten().chain(alone).chain(subscribed) {
+    for (at, answered) in together.into_iter().flatten().chain(alone).chain(merged).chain(subscribed) {
         if let Some(Some((_, slot))) = answers.get_mut(at) {
             *slot = answered;
         }
@@ -102,9 +108,13 @@ fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
     Reply { body: Some(body.into()), trail }
 }
 
-/// What changes something, or hangs on a handle that an earlier call made.
+/// What changes something, or hangs on a handle that an earlier call made; and what only relays may see.
 fn must_go_in_turn(call: &Call<'_>) -> bool {
-    call.method.kind == MethodKind::TxSubmit || call.method.sticky().is_some() || !call.method.batchable()
+    let method = call.method;
+    method.kind == MethodKind::TxSubmit
+        || method.is_for_relays()
+        || method.sticky().is_some()
+        || !method.batchable()
 }
 
 /// Calls of a batch that share a plan.

@@ -15,7 +15,7 @@ use super::chain::Chain;
 use super::forward::{Landed, forward};
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
-use super::{agree, transaction, watch};
+use super::{agree, nonce, transaction, watch};
 
 /// How often, and after which pause, a receipt is asked for again that must be there.
 const RECEIPT_TURNS: u32 = 8;
@@ -31,6 +31,7 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
         return answered;
     }
     let sent = call.params.clone();
+    let asks_around = nonce::asks_around(chain, &call);
     let mut calls = [call];
     let mut sight = sight;
     let mut landed = Landed::NOWHERE;
@@ -40,7 +41,10 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
         calls[0].params.clone_from(&sent);
         let plan = self::plan(chain, &mut calls[0], &sight);
         let asked_before = landed.attempts;
-        landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+        landed = match asks_around {
+            true => nonce::highest(chain, &calls, plan).await,
+            false => forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE),
+        };
         landed.attempts += asked_before;
         if !landed.lacks_block() {
             break;

@@ -40,6 +40,8 @@ pub(super) struct Chain {
     pub(super) accepted: Accepted,
     /// Transactions that were handed in here.
     pub(super) ledger: Ledger,
+    /// Private transactions go to public backends after a while.
+    pub(super) escalates: bool,
     pub(super) when_unreachable: config::WhenUnreachable,
     /// Where the chain stands, and what changes.
     pub(super) tip: Tip,
@@ -109,7 +111,14 @@ impl Chain {
             feeds: Feeds::default(),
             filters: Filters::new(config.server.max_filters),
             accepted: Accepted::default(),
-            ledger: Ledger::new(chain_id, journal, records, Timestamp::ZERO),
+            ledger: Ledger::new(
+                chain_id,
+                journal,
+                records,
+                config.transactions.private_escalates_after,
+                Timestamp::ZERO,
+            ),
+            escalates: config.transactions.private_escalates_after.is_some(),
             when_unreachable: config.transactions.when_unreachable,
             tip: Tip::default(),
             lost_sight_at: Mutex::default(),

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::chain::{BlockId, ChainEvent, Fate, Happened, Looked, Next};
 use crate::ethereum::RawTransaction;
 use crate::jsonrpc::reply::Payload;
-use crate::policy::{BackendIndex, BackendSet, Class, Repeat};
+use crate::policy::{Backend, BackendIndex, BackendSet, Class, Need, Repeat};
 
 use super::attempt::{Order, attempt};
 use super::call::{Call, Said};
@@ -56,6 +56,7 @@ enum Work {
     Look(B256),
     /// To those who lack it, where it is known who does.
     Resend(B256, Option<BackendSet>),
+    Escalate(B256),
     /// One after the other: the order is that of their nonces.
     Release(Vec<B256>),
 }
@@ -130,7 +131,8 @@ fn tick(chain: &Chain, room: usize, waiting: &mut VecDeque<Work>) {
     let is_reachable = {
         let decider = chain.decide();
         let private = decider.fleet.iter().any(|(_, backend)| backend.spec().private);
-        decider.fleet.iter().any(|(_, backend)| backend.spec().private == private && backend.is_usable(now))
+        let takes = |backend: &Backend| chain.escalates || backend.spec().private == private;
+        decider.fleet.iter().any(|(_, backend)| takes(backend) && backend.is_usable(now))
     };
     let to_do = chain.ledger.tell_all(now, Happened::Tick { is_reachable }, room);
     queue(chain, to_do, waiting);
@@ -155,6 +157,7 @@ fn work(hash: B256, next: Next) -> Option<Work> {
         Next::Look => Some(Work::Look(hash)),
         Next::SendToAll => Some(Work::Resend(hash, None)),
         Next::Send(lacks) => Some(Work::Resend(hash, Some(lacks))),
+        Next::Escalate => Some(Work::Escalate(hash)),
     }
 }
 
@@ -181,6 +184,13 @@ async fn carry_out(chain: &Arc<Chain>, work: Work) -> Option<Work> {
         }
         Work::Resend(hash, lacks) => {
             resend(chain, hash, lacks).await;
+            None
+        }
+        Work::Escalate(hash) => {
+            if chain.ledger.escalate(&hash) {
+                tracing::warn!(chain = %chain.settings.name, %hash, "a private transaction goes to public backends now, as transactions.private_escalates_after says");
+                resend(chain, hash, None).await;
+            }
             None
         }
         Work::Release(hashes) => {
@@ -271,7 +281,7 @@ async fn look(chain: &Arc<Chain>, hash: B256) -> Next {
     let calls = [by_hash];
     let height = chain.decide().follower.head().map_or(0, |head| head.number);
     let mut looked = Looked { height, ..Looked::default() };
-    let mut readers = readers(chain, record.private, chain.ledger.taken_by(&hash));
+    let mut readers = readers(chain, record.is_secret(), chain.ledger.taken_by(&hash));
     let others = readers.split_off(readers.len().min(ASKED_MAX));
     if let Some(next) = ask(chain, &calls, hash, readers, &mut looked).await {
         return next;
@@ -362,7 +372,12 @@ async fn resend(chain: &Arc<Chain>, hash: B256, lacks: Option<BackendSet>) {
         let decider = chain.decide();
         decider.fleet.iter().filter(|(at, _)| !lacks.contains(*at)).for_each(|(at, _)| has.insert(at));
     }
-    let backends = spread(chain, &plan.need, has, RESENT_MAX);
+    let mut backends = spread(chain, &plan.need, has, RESENT_MAX);
+    if chain.ledger.record(&hash).is_some_and(|record| record.escalated) {
+        // Nothing that is for private backends alone goes to others, so it is not asked for as a transaction.
+        let public = Need { submits: false, ..plan.need };
+        backends.extend(spread(chain, &public, has, RESENT_MAX));
+    }
     let calls = [call];
     for Lane { said, .. } in join_all(backends.into_iter().map(|b| lane(chain, &calls, plan, b))).await {
         let Some((verdict, backend)) = said else { continue };

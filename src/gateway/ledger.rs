@@ -1,6 +1,6 @@
 //! The transactions of one chain that were handed in here: what has become of each, in memory and in the journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +9,15 @@ use bytes::Bytes;
 
 use crate::chain::{Fate, Happened, Life, Next, next_nonce};
 use crate::ethereum::RawTransaction;
-use crate::journal::{Entry, Journal, JournalError, Record, Told};
+use crate::journal::{Entry, Journal, JournalError, Record, Told, gaps};
 use crate::policy::{Class, Timestamp};
 
 use super::unix_time_s;
+use due::{Due, Marks};
+
+mod due;
+#[cfg(test)]
+mod tests;
 
 /// Transactions in memory, those that are over included. Past it new ones are refused.
 const ENTRIES_MAX: usize = 100_000;
@@ -20,14 +25,21 @@ const ENTRIES_MAX: usize = 100_000;
 const BYTES_MAX: usize = 64 << 20;
 /// What is over is remembered this long: wallets ask for it.
 const REMEMBERED_FOR_S: u64 = 3600;
+/// Transactions under way whose senders are looked through for gaps, when somebody asks for the status.
+const GAPS_SOUGHT_MAX: usize = 10_000;
 /// A nonce that was told is not told lower for this long, while transactions of its sender are under way.
 const TOLD_FOR: Duration = Duration::from_secs(120);
+/// Several backends are asked for one sender's nonce no more often: what it sends here is known without them, and what it
+/// sends elsewhere is not that urgent.
+const ASKS_AROUND_EVERY: Duration = Duration::from_millis(500);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ledger {
     chain_id: u64,
     journal: Option<Arc<Journal>>,
+    /// Private transactions stay private for so long; `None`: for ever.
+    private_for: Option<Duration>,
     desk: Mutex<Desk>,
     /// The fate of some transaction has changed.
     pub(super) changed: tokio::sync::watch::Sender<u64>,
@@ -37,6 +49,9 @@ pub(super) struct Ledger {
 struct Desk {
     by_hash: HashMap<B256, Kept>,
     by_sender: HashMap<Address, Sender>,
+    due: Due,
+    /// What the chain has grown to.
+    height: u64,
     bytes: usize,
 }
 
@@ -47,6 +62,8 @@ struct Kept {
     bytes: Option<Bytes>,
     /// Clients that are being answered: until then nobody looks after it.
     submitting: u32,
+    /// Where it stands among what is due.
+    marks: Marks,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +71,8 @@ struct Sender {
     by_nonce: BTreeMap<u64, Vec<B256>>,
     /// The next nonce with what is pending, as it was told last.
     pending: Option<(u64, Timestamp)>,
+    /// When several backends were asked for it last.
+    asked_around: Option<Timestamp>,
     /// The same in the chain, and the height that it was read at.
     mined: (u64, u64),
 }
@@ -72,6 +91,7 @@ impl Ledger {
         chain_id: u64,
         journal: Option<Arc<Journal>>,
         records: &[Record],
+        private_for: Option<Duration>,
         now: Timestamp,
     ) -> Self {
         let mut desk = Desk::default();
@@ -88,10 +108,13 @@ impl Ledger {
                 record.fate = Fate::Pending;
             }
             let age = Duration::from_secs(since(record.submitted_at_s)).max(Duration::from_millis(1));
-            let life = Life::resume(now, record.nonce, 0, record.fate, age);
-            desk.put(Kept { life, record, bytes: None, submitting: 0 });
+            let escalates_at =
+                private_for.filter(|_| record.is_secret()).map(|d| now + d.saturating_sub(age));
+            let life = Life::resume(now, record.nonce, 0, record.fate, age).private_until(escalates_at);
+            desk.put(life, record, None, 0);
         }
-        Self { chain_id, journal, desk: Mutex::new(desk), changed: tokio::sync::watch::Sender::new(0) }
+        let changed = tokio::sync::watch::Sender::new(0);
+        Self { chain_id, journal, private_for, desk: Mutex::new(desk), changed }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -109,23 +132,25 @@ impl Ledger {
     ) -> Result<Begun, JournalError> {
         let (hash, sender) = (transaction.hash(), transaction.sender());
         let at_s = unix_time_s();
+        let escalates_at = self.private_for.filter(|_| private).map(|private_for| now + private_for);
         let (record, is_new) = {
             let mut desk = self.desk();
             let full = desk.by_hash.len() >= ENTRIES_MAX;
-            match desk.by_hash.get_mut(&hash) {
-                Some(kept) => {
-                    kept.submitting += 1;
-                    if kept.record.fate.was_promised() {
-                        return Ok(Begun::Promised(kept.record.fate));
-                    }
-                    if kept.submitting == 1 {
-                        // It was refused, or expired: handed in anew it has a life anew.
-                        kept.life = Life::begin(now, kept.record.nonce, height);
-                        kept.record.fate = Fate::Submitted;
-                        (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
-                    }
-                    (kept.record.clone(), false)
+            let known = desk.change(&hash, |kept, _| {
+                kept.submitting += 1;
+                if kept.submitting == 1 && !kept.record.fate.was_promised() {
+                    // It was refused, or expired: handed in anew it has a life anew.
+                    let life = Life::begin(now, kept.record.nonce, height);
+                    kept.life = life.private_until(escalates_at);
+                    (kept.record.private, kept.record.escalated) = (private, false);
+                    kept.record.fate = Fate::Submitted;
+                    (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
                 }
+                kept.record.clone()
+            });
+            match known {
+                Some(record) if record.fate.was_promised() => return Ok(Begun::Promised(record.fate)),
+                Some(record) => (record, false),
                 None if full => return Err(JournalError::Full { entries: ENTRIES_MAX as u64 }),
                 None => {
                     let record = Record {
@@ -134,19 +159,15 @@ impl Ledger {
                         sender,
                         nonce: transaction.nonce(),
                         private,
+                        escalated: false,
                         fate: Fate::Submitted,
                         submitted_at_s: at_s,
                         changed_at_s: at_s,
                         resends: 0,
                         told: BTreeMap::new(),
                     };
-                    let life = Life::begin(now, record.nonce, height);
-                    desk.put(Kept {
-                        life,
-                        record: record.clone(),
-                        bytes: Some(bytes.clone()),
-                        submitting: 1,
-                    });
+                    let life = Life::begin(now, record.nonce, height).private_until(escalates_at);
+                    desk.put(life, record.clone(), Some(bytes.clone()), 1);
                     (record, true)
                 }
             }
@@ -175,13 +196,14 @@ impl Ledger {
     pub(super) async fn answered(&self, now: Timestamp, hash: B256, happened: Option<Happened>) {
         let record = {
             let mut desk = self.desk();
-            let Some(kept) = desk.by_hash.get_mut(&hash) else { return };
-            kept.submitting = kept.submitting.saturating_sub(1);
-            // Somebody else is about to be told something else.
-            let happened = happened.filter(|_| kept.submitting == 0);
-            happened.and_then(|happened| kept.on(now, happened).1)
+            desk.change(&hash, |kept, height| {
+                kept.submitting = kept.submitting.saturating_sub(1);
+                // Somebody else is about to be told something else.
+                let happened = happened.filter(|_| kept.submitting == 0);
+                happened.and_then(|happened| kept.on(now, height, happened).1)
+            })
         };
-        let Some(record) = record else { return };
+        let Some(record) = record.flatten() else { return };
         self.tell_change();
         let Some(journal) = &self.journal else { return };
         match record.fate {
@@ -198,34 +220,40 @@ impl Ledger {
     pub(super) fn tell(&self, now: Timestamp, hash: B256, happened: Happened) -> Next {
         let (next, record) = {
             let mut desk = self.desk();
-            let Some(kept) = desk.by_hash.get_mut(&hash) else { return Next::Nothing };
-            if kept.submitting > 0 && !matches!(happened, Happened::Taken(_) | Happened::Included(..)) {
-                return Next::Nothing;
-            }
-            kept.on(now, happened)
+            let told = desk.change(&hash, |kept, height| {
+                if kept.submitting > 0 && !matches!(happened, Happened::Taken(_) | Happened::Included(..)) {
+                    return (Next::Nothing, None);
+                }
+                kept.on(now, height, happened)
+            });
+            told.unwrap_or((Next::Nothing, None))
         };
         self.keep(record);
         next
     }
 
-    /// The same for all of them: those that something is to be done about, in the order of senders and nonces, at most
-    /// `max`. The others are told the next time.
+    /// The same for all of them that it concerns: those that something is to be done about, in the order of senders and
+    /// nonces, at most `max`. The others are told the next time.
     pub(super) fn tell_all(&self, now: Timestamp, happened: Happened, max: usize) -> Vec<(B256, Next)> {
         let mut to_do = Vec::new();
         let mut changed = Vec::new();
         {
             let mut desk = self.desk();
-            for (hash, kept) in &mut desk.by_hash {
-                if kept.submitting > 0 {
-                    continue;
-                }
-                let (next, record) = kept.on(now, happened);
-                changed.extend(record);
-                if next != Next::Nothing {
-                    to_do.push((kept.record.sender, kept.record.nonce, *hash, next));
-                    if to_do.len() >= max {
-                        break;
+            if let Happened::Grown(height) = happened {
+                desk.height = desk.height.max(height);
+            }
+            for hash in desk.concerned(now, happened, max) {
+                let told = desk.change(&hash, |kept, height| {
+                    if kept.submitting > 0 {
+                        return None;
                     }
+                    let (next, record) = kept.on(now, height, happened);
+                    changed.extend(record);
+                    (next != Next::Nothing).then_some((kept.record.sender, kept.record.nonce, hash, next))
+                });
+                to_do.extend(told.flatten());
+                if to_do.len() >= max {
+                    break;
                 }
             }
         }
@@ -282,16 +310,12 @@ impl Ledger {
     pub(super) fn tidy(&self, settled: u64) {
         let now_s = unix_time_s();
         let mut desk = self.desk();
-        let over: Vec<B256> = desk
-            .by_hash
-            .iter()
-            .filter(|(_, kept)| {
-                kept.submitting == 0
-                    && kept.life.is_settled(settled)
-                    && now_s.saturating_sub(kept.record.changed_at_s) > REMEMBERED_FOR_S
-            })
-            .map(|(hash, _)| *hash)
-            .collect();
+        let is_settled = |hash: &B256| {
+            let kept = desk.by_hash.get(hash);
+            kept.is_some_and(|kept| kept.submitting == 0 && kept.life.is_settled(settled))
+        };
+        let over: Vec<B256> =
+            desk.due.over_before(now_s.saturating_sub(REMEMBERED_FOR_S)).filter(is_settled).collect();
         for hash in &over {
             desk.remove(hash);
         }
@@ -299,16 +323,24 @@ impl Ledger {
 
     /// Whether any is under way, or in a block that may still change.
     pub(super) fn has_work(&self) -> bool {
-        self.desk().by_hash.values().any(|kept| kept.record.fate.is_open() || is_mined(kept.record.fate))
+        let desk = self.desk();
+        WORK.iter().any(|fate| desk.due.count(fate) > 0)
     }
 
     /// How many there are by what has become of them.
     pub(super) fn counts(&self) -> BTreeMap<&'static str, usize> {
-        let mut counts: BTreeMap<_, _> = Fate::NAMES.into_iter().map(|name| (name, 0)).collect();
-        for kept in self.desk().by_hash.values() {
-            *counts.entry(kept.record.fate.name()).or_default() += 1;
-        }
-        counts
+        let desk = self.desk();
+        Fate::NAMES.into_iter().map(|name| (name, desk.due.count(name))).collect()
+    }
+
+    /// How many of those under way wait for a nonce that nobody has sent; of very many, among some of them.
+    pub(super) fn behind_a_gap(&self) -> usize {
+        let desk = self.desk();
+        let under_way = desk.due.open().take(GAPS_SOUGHT_MAX).filter_map(|hash| desk.by_hash.get(&hash));
+        let senders: HashSet<Address> = under_way.filter_map(|kept| kept.record.sender).collect();
+        let theirs = senders.iter().filter_map(|sender| desk.by_sender.get(sender));
+        let hashes = theirs.flat_map(|sender| sender.by_nonce.values().flatten());
+        gaps(hashes.filter_map(|hash| desk.by_hash.get(hash)).map(|kept| &kept.record)).len()
     }
 
     /// What is known of one.
@@ -324,6 +356,17 @@ impl Ledger {
     /// Who is known to have it.
     pub(super) fn taken_by(&self, hash: &B256) -> crate::policy::BackendSet {
         self.desk().by_hash.get(hash).map(|kept| kept.life.taken_by()).unwrap_or_default()
+    }
+
+    /// Public backends get a private transaction from now on; whether it is there.
+    pub(super) fn escalate(&self, hash: &B256) -> bool {
+        let record = self.desk().by_hash.get_mut(hash).map(|kept| {
+            kept.record.escalated = true;
+            kept.record.clone()
+        });
+        let is_there = record.is_some();
+        self.keep(record);
+        is_there
     }
 
     /// The transaction of a sender that was taken with this nonce.
@@ -360,27 +403,49 @@ impl Ledger {
         Some(bytes)
     }
 
-    /// The next nonce with what is pending, where a backend says `told`: as the transactions that were taken here make
-    /// it, and not lower than it was a moment ago.
+    /// Whether this sender hands in here, or did lately.
+    pub(super) fn knows(&self, sender: Address) -> bool {
+        self.desk().by_sender.contains_key(&sender)
+    }
+
+    /// The same, and whether several backends may be asked for its nonce again; they are taken to be.
+    pub(super) fn may_ask_around(&self, now: Timestamp, sender: Address) -> bool {
+        let mut desk = self.desk();
+        let Some(known) = desk.by_sender.get_mut(&sender) else { return false };
+        let may = known.asked_around.is_none_or(|at| now.since(at) >= ASKS_AROUND_EVERY);
+        if may {
+            known.asked_around = Some(now);
+        }
+        may
+    }
+
+    /// The next nonce with what is pending, where backends say `told`: as the transactions that were handed in here make
+    /// it, and not lower than it was a moment ago unless one that was counted on is lost.
     pub(super) fn pending_nonce(&self, now: Timestamp, sender: Address, told: u64) -> u64 {
         let mut desk = self.desk();
         let Desk { by_hash, by_sender, .. } = &mut *desk;
         let Some(known) = by_sender.get_mut(&sender) else { return told };
-        let promised = |nonce: u64| {
-            let hashes = known.by_nonce.get(&nonce);
-            hashes
-                .into_iter()
-                .flatten()
-                .any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        let any = |hashes: &[B256], is: &dyn Fn(Fate) -> bool| {
+            hashes.iter().any(|hash| by_hash.get(hash).is_some_and(|kept| is(kept.record.fate)))
         };
-        let before = known.pending.filter(|(_, at)| now.since(*at) < TOLD_FOR).map_or(0, |(nonce, _)| nonce);
-        let is_any_open = || {
-            let all = known.by_nonce.values().flatten();
-            all.into_iter().any(|hash| by_hash.get(hash).is_some_and(|k| k.record.fate.was_promised()))
+        let is_promised = |hashes: &[B256]| any(hashes, &Fate::was_promised);
+        // Its nonce is used, if by another.
+        let is_used = |hashes: &[B256]| {
+            any(hashes, &|fate| fate.was_promised() || matches!(fate, Fate::Replaced { .. }))
         };
-        let told = if before > told && is_any_open() { before } else { told };
-        let nonce = next_nonce(told.max(known.mined.0), promised);
-        known.pending = Some((nonce, now));
+        let told = told.max(known.mined.0);
+        let is_fresh = |at: Timestamp| now.since(at) < TOLD_FOR;
+        let before = known.pending.filter(|(_, at)| is_fresh(*at)).map_or(0, |(nonce, _)| nonce);
+        // Who has nothing under way here sends by other ways too: what backends say now is all there is.
+        let before = if known.by_nonce.values().any(|hashes| is_promised(hashes)) { before } else { 0 };
+        // One that was refused, or is still being answered, was never counted on: it tells nothing of its nonce.
+        let tells = |hashes: &[B256]| any(hashes, &|fate| !matches!(fate, Fate::Submitted | Fate::Refused));
+        let from_told = known.by_nonce.range(told..).filter(|(_, hashes)| tells(hashes));
+        let nonce = next_nonce(told, before, from_told.map(|(nonce, hashes)| (*nonce, is_used(hashes))));
+        // What is only remembered is not remembered for longer by being told again.
+        if nonce != before || told >= before {
+            known.pending = Some((nonce, now));
+        }
         nonce
     }
 
@@ -417,13 +482,13 @@ impl Ledger {
     }
 }
 
-fn is_mined(fate: Fate) -> bool {
-    matches!(fate, Fate::Mined { .. })
-}
+/// The names of what somebody has to look after.
+const WORK: [&str; 5] = ["submitted", "held", "pending", "dropped", "mined"];
 
 impl Kept {
-    /// The record where the fate has changed.
-    fn on(&mut self, now: Timestamp, happened: Happened) -> (Next, Option<Record>) {
+    /// The record where the fate has changed. The chain has grown to `height`.
+    fn on(&mut self, now: Timestamp, height: u64, happened: Happened) -> (Next, Option<Record>) {
+        self.life.reached(height);
         let next = self.life.on(now, happened);
         if self.life.fate() == self.record.fate {
             return (next, None);
@@ -435,8 +500,11 @@ impl Kept {
 }
 
 impl Desk {
-    fn put(&mut self, mut kept: Kept) {
-        let hash = kept.record.hash;
+    fn put(&mut self, life: Life, record: Record, bytes: Option<Bytes>, submitting: u32) {
+        let hash = record.hash;
+        let marks = Marks::of(&life, &record, submitting > 0);
+        let mut kept = Kept { life, record, bytes, submitting, marks };
+        self.due.add(&marks);
         if let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) {
             self.by_sender.entry(sender).or_default().by_nonce.entry(nonce).or_default().push(hash);
         }
@@ -449,8 +517,40 @@ impl Desk {
         self.by_hash.insert(hash, kept);
     }
 
+    /// Changes one of them, and with it what is due.
+    fn change<T>(&mut self, hash: &B256, change: impl FnOnce(&mut Kept, u64) -> T) -> Option<T> {
+        let kept = self.by_hash.get_mut(hash)?;
+        let changed = change(kept, self.height);
+        let marks = Marks::of(&kept.life, &kept.record, kept.submitting > 0);
+        if marks != kept.marks {
+            self.due.remove(&kept.marks);
+            self.due.add(&marks);
+            kept.marks = marks;
+        }
+        Some(changed)
+    }
+
+    /// Those that what happened may concern. Of those that are due `max` are enough: each says something.
+    fn concerned(&self, now: Timestamp, happened: Happened, max: usize) -> Vec<B256> {
+        match happened {
+            Happened::Grown(_) => self.due.at_height(self.height).take(max).collect(),
+            Happened::Tick { is_reachable } => {
+                // Whoever is among several is told again, and has nothing to say then.
+                let looked_for = self.due.at_height(self.height).take(max);
+                let held = self.due.held().filter(|_| is_reachable);
+                self.due.at_time(now).take(max).chain(looked_for).chain(held).collect()
+            }
+            Happened::Served(block) => self.due.on_blocks(block.number..=block.number).collect(),
+            Happened::RolledBackTo(height) => self.due.on_blocks(height..).collect(),
+            Happened::Settled(height) => self.due.on_blocks(..=height).collect(),
+            // What concerns one transaction is told to that one.
+            _ => Vec::new(),
+        }
+    }
+
     fn remove(&mut self, hash: &B256) {
         let Some(kept) = self.by_hash.remove(hash) else { return };
+        self.due.remove(&kept.marks);
         self.bytes -= kept.bytes.as_ref().map_or(0, Bytes::len);
         let (Some(sender), Some(nonce)) = (kept.record.sender, kept.record.nonce) else { return };
         let Some(known) = self.by_sender.get_mut(&sender) else { return };

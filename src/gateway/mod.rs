@@ -27,6 +27,7 @@ mod link;
 mod marks;
 mod mask;
 mod memory;
+mod nonce;
 mod outbox;
 mod packet;
 mod pushed;

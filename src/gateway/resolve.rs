@@ -71,7 +71,7 @@ impl Sight {
 
 /// Whether a call has anything to do with blocks that move.
 pub(super) fn needs_sight(call: &Call<'_>) -> bool {
-    call.method.is_listed() && call.method.kind != MethodKind::TxSubmit
+    call.method.is_listed() && call.method.kind != MethodKind::TxSubmit && !call.method.is_for_relays()
 }
 
 /// Writes the numbers of what is seen into a call, and says what it rests on.

@@ -54,6 +54,9 @@ pub struct ChainStatus {
     pub transactions: BTreeMap<&'static str, usize>,
     /// Who lives by the chain's events.
     pub subscribers: SubscribersStatus,
+    /// Of those under way, how many cannot be mined before somebody sends a nonce that is missing below theirs.
+    /// `outrigger tx list` says which.
+    pub transactions_behind_a_gap: usize,
     /// How far the backends fail apart.
     pub domains: DomainStatus,
     /// In the order of the configuration.
@@ -298,6 +301,7 @@ impl ChainStatus {
             calls: CallsStatus::of(chain),
             transactions: chain.ledger.counts(),
             subscribers: SubscribersStatus::of(chain),
+            transactions_behind_a_gap: chain.ledger.behind_a_gap(),
             domains,
             backends,
             changes,

@@ -31,6 +31,9 @@ pub struct Record {
     /// It goes to private backends only.
     #[serde(default)]
     pub private: bool,
+    /// It was private for as long as the configuration says, and public backends have it too since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
     /// What has become of it.
     pub fate: Fate,
     /// When it was handed in, in seconds since 1970.
@@ -43,6 +46,13 @@ pub struct Record {
     /// What backends said to it last, by their name.
     #[serde(default)]
     pub told: BTreeMap<String, Told>,
+}
+
+impl Record {
+    /// Nobody but private backends may see it.
+    pub fn is_secret(&self) -> bool {
+        self.private && !self.escalated
+    }
 }
 
 /// What a backend said.

@@ -4,6 +4,7 @@
 //! sync. A disk that is full or fails refuses transactions with its own words, and is tried again with the next one.
 
 mod entry;
+mod gaps;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 pub use entry::{Entry, Record, Told};
+pub use gaps::gaps;
 
 use store::Store;
 use writer::{Order, Put};

@@ -20,6 +20,7 @@ fn entry(n: u64) -> Entry {
         sender: Some(Address::with_last_byte(7)),
         nonce: Some(n),
         private: false,
+        escalated: false,
         fate: Fate::Submitted,
         submitted_at_s: 4_000_000_000,
         changed_at_s: 1_700_000_000 + n,

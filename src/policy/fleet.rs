@@ -33,7 +33,8 @@ pub struct Need {
     pub method: Option<&'static str>,
     /// Which calls are turned away first when no backend has room.
     pub urgency: Urgency,
-    /// A transaction to be published: goes to private backends, and to them only where any exists.
+    /// A transaction to be published, or what is said to a relay: goes to private backends, and to them only where any
+    /// exists.
     pub submits: bool,
     /// Knows best, and is asked first while it is well.
     pub prefer: Option<BackendIndex>,

@@ -49,7 +49,7 @@ pub struct Plan {
 impl Plan {
     /// The plan for a method, as production and drills make it.
     pub fn of(method: &'static Method, routing: &Routing, deadline: Timestamp) -> Self {
-        let submits = method.kind == MethodKind::TxSubmit;
+        let submits = method.kind == MethodKind::TxSubmit || method.is_for_relays();
         Self {
             need: Need {
                 class: method.health_class(),

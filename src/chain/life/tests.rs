@@ -168,9 +168,28 @@ fn a_refusal_is_final_unless_somebody_took_it_after_all() {
 
 #[test]
 fn t12_the_next_nonce_goes_on_over_what_was_taken_and_hides_no_gap() {
-    let promised = |nonce: u64| [5, 6, 8].contains(&nonce);
-    for (told, expected) in [(5, 7), (6, 7), (7, 7), (8, 9), (4, 4), (9, 9)] {
-        assert_eq!(next_nonce(told, promised), expected, "{told}");
+    let known = [(5, true), (6, true), (8, true), (11, false), (12, true)];
+    // What is told, what was told a moment ago, what comes of it.
+    for (told, before, expected) in [
+        (5, 0, 7),
+        (6, 0, 7),
+        (7, 0, 7),
+        (8, 0, 9),
+        (4, 0, 4),
+        (9, 0, 9),
+        // Nobody here knows of 7, 9 and 10; somebody does who was asked before.
+        (5, 8, 9),
+        (5, 10, 10),
+        // 11 was lost: it is next, whatever was told before.
+        (5, 11, 11),
+        (5, 13, 11),
+        (11, 0, 11),
+        (12, 0, 13),
+        (5, u64::MAX, 11),
+        (13, u64::MAX, u64::MAX),
+    ] {
+        let known = known.into_iter().filter(|(nonce, _)| *nonce >= told);
+        assert_eq!(next_nonce(told, before, known), expected, "{told} {before}");
     }
 }
 
@@ -250,5 +269,34 @@ proptest! {
             let looked = (1..=PAUSE_BLOCKS_MAX).any(|more| life.on(at(now), Happened::Grown(height + more)) == Next::Look);
             prop_assert!(looked, "{:?}", life);
         }
+    }
+}
+
+#[test]
+fn t9_what_is_private_stays_so_until_the_time_that_was_set_and_is_told_once() {
+    let tick = Happened::Tick { is_reachable: false };
+    let mut kept = taken();
+    let mut until = taken().private_until(Some(at(60)));
+    let mut held = Life::begin(at(0), Some(5), 100).private_until(Some(at(60)));
+    held.on(at(0), Happened::Held);
+    for s in 0..60 {
+        for life in [&mut kept, &mut until, &mut held] {
+            assert_ne!(life.on(at(s), tick), Next::Escalate, "{s}");
+        }
+    }
+    for s in 60..7200 {
+        assert_ne!(kept.on(at(s), tick), Next::Escalate, "never is the default");
+        for life in [&mut until, &mut held] {
+            assert_eq!(life.on(at(s), tick) == Next::Escalate, s == 60, "{s}");
+        }
+    }
+}
+
+#[test]
+fn t9_what_is_in_a_block_by_then_is_not_escalated() {
+    let mut life = taken().private_until(Some(at(60)));
+    life.on(at(1), Happened::Included(block(101), 0));
+    for s in 0..120 {
+        assert_eq!(life.on(at(s), Happened::Tick { is_reachable: true }), Next::Nothing);
     }
 }

@@ -29,6 +29,8 @@ const BUDGET_FAULT: f64 = 0.10;
 const MAX_ANSWER: u64 = 128 << 20;
 /// Two distant domains, and one to spare.
 const FANOUT: u64 = 3;
+/// By then a transaction expires.
+const ESCALATES_AFTER_MAX: Duration = Duration::from_secs(48 * 3600);
 const CACHE_MEMORY: u64 = 256 << 20;
 
 const MS: Duration = Duration::from_millis(1);
@@ -138,6 +140,10 @@ impl Resolver<'_> {
                 None | Some(WhenUnreachableFile::Reject) => WhenUnreachable::Reject,
                 Some(WhenUnreachableFile::Hold) => WhenUnreachable::Hold,
             },
+            private_escalates_after: file.private_escalates_after.as_ref().map(|text| {
+                let bounds = Duration::from_secs(1)..=ESCALATES_AFTER_MAX;
+                self.duration("transactions.private_escalates_after", Some(text), *bounds.end(), bounds)
+            }),
         }
     }
 

@@ -19,6 +19,9 @@ const RAW: &str = "0xf86c098504a817c80082520894353535353535353535353535353535353
 const HASH: &str = "0x33469b22e9f636356c4160a87eb19df52b7412e8eac32a4a55ffe88ea8350788";
 const SENDER: &str = "0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f";
 
+/// No nonce.
+const SILENT: usize = usize::MAX;
+
 /// What a backend does with transactions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pool {
@@ -34,7 +37,9 @@ struct Node {
     at: StandIn,
     sent: Arc<AtomicUsize>,
     shows: Arc<AtomicBool>,
+    /// [`SILENT`]: it says nothing.
     next_nonce: Arc<AtomicUsize>,
+    nonces_asked: Arc<AtomicUsize>,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -43,6 +48,8 @@ impl Node {
         let sent = Arc::new(AtomicUsize::new(0));
         let shows = Arc::new(AtomicBool::new(false));
         let next_nonce = Arc::new(AtomicUsize::new(9));
+        let nonces_asked = Arc::new(AtomicUsize::new(0));
+        let asked = nonces_asked.clone();
         let pool = Arc::new(Mutex::new(pool));
         let pause = match *pool.lock().unwrap() {
             Pool::TakesAfter(pause) => pause,
@@ -62,7 +69,9 @@ impl Node {
                 }
             }
             "eth_getTransactionCount" => {
-                Some(("result", json!(format!("{:#x}", nonce.load(Ordering::SeqCst)))))
+                asked.fetch_add(1, Ordering::SeqCst);
+                let nonce = nonce.load(Ordering::SeqCst);
+                (nonce != SILENT).then(|| ("result", json!(format!("{nonce:#x}"))))
             }
             "eth_getTransactionByHash" if shown.load(Ordering::SeqCst) => {
                 Some(("result", json!({ "hash": HASH, "blockHash": null, "blockNumber": null })))
@@ -70,7 +79,7 @@ impl Node {
             _ => Some(("result", Value::Null)),
         })
         .await;
-        Self { at, sent, shows, next_nonce, pool }
+        Self { at, sent, shows, next_nonce, nonces_asked, pool }
     }
 
     fn sent(&self) -> usize {
@@ -232,6 +241,68 @@ async fn t12_reads_agree_with_what_was_taken_though_no_backend_shows_it() {
     );
     let raw: String = gateway.call(None, "eth_getRawTransactionByHash", (HASH,)).await.expect("known");
     assert_eq!(raw, RAW);
+}
+
+async fn three_with(nonces: [usize; 3]) -> ([Node; 3], Gateway) {
+    let nodes =
+        [Node::start(Pool::Takes).await, Node::start(Pool::Takes).await, Node::start(Pool::Takes).await];
+    let gateway = over(&[(&nodes[0], ""), (&nodes[1], ""), (&nodes[2], "")], "").unwrap();
+    send(&gateway).await.expect("taken");
+    for (node, nonce) in nodes.iter().zip(nonces) {
+        node.next_nonce.store(nonce, Ordering::SeqCst);
+    }
+    (nodes, gateway)
+}
+
+async fn pending(gateway: &Gateway, sender: &str) -> String {
+    gateway.call(None, "eth_getTransactionCount", (sender, "pending")).await.expect("a nonce")
+}
+
+fn nonces_asked(nodes: &[Node; 3]) -> usize {
+    nodes.iter().map(|node| node.nonces_asked.load(Ordering::SeqCst)).sum()
+}
+
+/// Whoever is asked first, alone or in a batch.
+#[tokio::test]
+async fn c7_the_pending_nonce_of_who_sends_here_is_the_highest_that_any_backend_knows() {
+    for nonces in [[10, 11, 13], [10, 13, 11], [13, 10, 11]] {
+        let (_nodes, gateway) = three_with(nonces).await;
+        assert_eq!(pending(&gateway, SENDER).await, "0xd");
+        let (_nodes, gateway) = three_with(nonces).await;
+        let call = format!(
+            r#"[{{"jsonrpc":"2.0","id":1,"method":"eth_getTransactionCount","params":["{SENDER}","pending"]}}]"#
+        );
+        let body = gateway.answer(Packet::new(call.into_bytes())).await.body.expect("an answer");
+        let answers: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(answers[0]["result"], "0xd");
+    }
+}
+
+/// R11: what it costs.
+#[tokio::test]
+async fn c7_everybody_elses_pending_nonce_is_one_read_and_one_that_is_polled_asks_around_seldom() {
+    let (nodes, gateway) = three_with([10, 10, 10]).await;
+    let before = nonces_asked(&nodes);
+    pending(&gateway, "0x00000000000000000000000000000000000000aa").await;
+    assert_eq!(nonces_asked(&nodes) - before, 1);
+    let (before, began) = (nonces_asked(&nodes), Instant::now());
+    for _ in 0..20 {
+        pending(&gateway, SENDER).await;
+    }
+    let rounds = 1 + began.elapsed().as_millis() as usize / 500;
+    let asked = nonces_asked(&nodes) - before;
+    assert!((22..=20 + 2 * rounds).contains(&asked), "{asked} in {rounds} rounds");
+}
+
+#[tokio::test]
+async fn c7_who_is_silent_holds_nobody_up() {
+    for silent in 0..3 {
+        let (nodes, gateway) = three_with([12, 12, 12]).await;
+        nodes[silent].next_nonce.store(SILENT, Ordering::SeqCst);
+        let began = Instant::now();
+        assert_eq!(pending(&gateway, SENDER).await, "0xc");
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -6,53 +6,14 @@
 // eth_chainId itself), adds it, switches to it (lookupNetwork), looks at balances while blocks come in, sends.
 // MetaMask retries, degrades and breaks its circuit quietly, so those events count as errors here: a wallet
 // that has to help itself four times was not served. Output and exit status are those of ../wallets/day.mjs.
-//
-// Written for @metamask/network-controller 25.0.0, the newest whose whole tree installs from npm; deepmerge
-// is a dependency it does not declare. The extension polls blocks every 20 s; here every second.
-import { createRequire } from 'node:module';
 import { HDNodeWallet, Transaction } from 'ethers';
 import { bell, CHAIN_ID, Day, MNEMONIC } from '../wallets/day.mjs';
-
-const require = createRequire(import.meta.url);
-const { Messenger, MOCK_ANY_NAMESPACE } = require('@metamask/messenger');
-const { NetworkController, RpcEndpointType } = require('@metamask/network-controller');
+import { network } from './network.mjs';
 
 const day = new Day('metamask');
 const chainId = `0x${CHAIN_ID.toString(16)}`;
 const wallet = HDNodeWallet.fromPhrase(MNEMONIC, undefined, `m/44'/60'/0'/0/${day.account}`);
-// the events by which MetaMask tells its user that an endpoint does not do
-const TROUBLE = ['rpcEndpointUnavailable', 'rpcEndpointDegraded', 'rpcEndpointRequestRetried'];
-
-const root = new Messenger({ namespace: MOCK_ANY_NAMESPACE });
-root.registerActionHandler('ErrorReportingService:captureException', (error) => day.error('captured', error));
-const messenger = new Messenger({ namespace: 'NetworkController', parent: root });
-root.delegate({ messenger, actions: ['ErrorReportingService:captureException'], events: [] });
-for (const event of TROUBLE) {
-  messenger.subscribe(`NetworkController:${event}`, ({ attempt, error }) =>
-    day.error(event, new Error(`${attempt ? `attempt ${attempt}` : ''} ${error?.message ?? ''}`)));
-}
-
-const controller = new NetworkController({
-  messenger,
-  infuraProjectId: '0'.repeat(32),
-  getRpcServiceOptions: () => ({ fetch: globalThis.fetch, btoa: globalThis.btoa }),
-  getBlockTrackerOptions: () => ({ pollingInterval: 1000, retryTimeout: 1000 }),
-  // MetaMask always has a network before the user adds one; nobody asks this one for anything
-  state: {
-    selectedNetworkClientId: 'before',
-    networksMetadata: {},
-    networkConfigurationsByChainId: {
-      '0x1': {
-        chainId: '0x1',
-        name: 'before',
-        nativeCurrency: 'ETH',
-        blockExplorerUrls: [],
-        defaultRpcEndpointIndex: 0,
-        rpcEndpoints: [{ networkClientId: 'before', type: RpcEndpointType.Custom, url: 'http://127.0.0.1:9', failoverUrls: [] }],
-      },
-    },
-  },
-});
+const { controller, add: addNetwork } = network(day.url, chainId, (what, error) => day.error(what, error));
 
 let provider;
 let clientId;
@@ -67,16 +28,7 @@ async function add() {
     day.expect((await response.json()).result === chainId, 'the form would say: another chain id');
   });
   await day.step('add network', async () => {
-    controller.initializeProvider({ lookupNetwork: false });
-    const network = controller.addNetwork({
-      chainId,
-      name: 'lab',
-      nativeCurrency: 'ETH',
-      blockExplorerUrls: [],
-      defaultRpcEndpointIndex: 0,
-      rpcEndpoints: [{ type: RpcEndpointType.Custom, url: day.url, name: 'lab', failoverUrls: [] }],
-    });
-    clientId = network.rpcEndpoints[0].networkClientId;
+    clientId = addNetwork();
   });
   await day.step('switch network', () => controller.setActiveNetwork(clientId));
   await day.step('look up', async () => {

@@ -31,6 +31,8 @@ use super::{clients, ports};
 
 /// The chain id of anvil and hardhat: wallets know it as a development chain.
 pub const CHAIN_ID: u64 = 31_337;
+/// Dev accounts of every node: one for each sender of a storm.
+const ACCOUNTS: &str = "20";
 /// The dev accounts of every anvil come from this phrase; each is born with 10 000 ether.
 pub const MNEMONIC: &str = "test test test test test test test test test test test junk";
 
@@ -457,7 +459,7 @@ async fn start_on(address: &str, genesis_s: u64) -> Result<Leash, String> {
     let (id, genesis) = (CHAIN_ID.to_string(), genesis_s.to_string());
     let args = ["--host", host, "--port", port, "--chain-id", &id, "--timestamp", &genesis]
         .into_iter()
-        .chain(["--no-mining", "--order", "fifo", "--silent"])
+        .chain(["--no-mining", "--order", "fifo", "--silent", "--accounts", ACCOUNTS])
         .map(str::to_owned);
     let mut process = Leash::start(&clients::clients().anvil, &args.collect::<Vec<_>>(), &[])
         .map_err(|e| format!("cannot be executed: {e}"))?;

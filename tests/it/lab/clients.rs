@@ -28,6 +28,7 @@ pub fn clients() -> &'static Clients {
         };
         must_exist(scripts.join("node_modules/viem"));
         must_exist(scripts.join("node_modules/@metamask/network-controller"));
+        must_exist(scripts.join("node_modules/@metamask/transaction-controller"));
         Clients {
             anvil: foundry(&scripts, "anvil", std::env::var_os("ANVIL").map(PathBuf::from)),
             cast: foundry(&scripts, "cast", std::env::var_os("CAST").map(PathBuf::from)),
@@ -37,9 +38,9 @@ pub fn clients() -> &'static Clients {
     })
 }
 
-/// alloy's client, which `tests/run` builds from a crate of its own.
-pub fn alloy() -> PathBuf {
-    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/alloy/debug/alloy-feed");
+/// One of alloy's clients (`alloy-feed`, `pay`), which `tests/run` builds from a crate of its own.
+pub fn alloy(name: &str) -> PathBuf {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/alloy/debug").join(name);
     assert!(binary.is_file(), "{} is missing: run tests/run, it builds it", binary.display());
     binary
 }

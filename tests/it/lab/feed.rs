@@ -66,7 +66,7 @@ impl Feed {
             Feed::Viem => (node(), Some(script("viem.mjs")), None),
             Feed::Ethers => (node(), Some(script("ethers.mjs")), None),
             Feed::Web3py => (found.python.clone(), Some(script("web3py.py")), None),
-            Feed::Alloy => (alloy(), None, None),
+            Feed::Alloy => (alloy("alloy-feed"), None, None),
             Feed::ViemFilters => (node(), Some(script("polls.mjs")), Some("viem")),
             Feed::EthersFilter => (node(), Some(script("polls.mjs")), Some("ethers")),
         };
