@@ -585,11 +585,19 @@ impl Follower {
         contradicts && block.id.number > 0
     }
 
+    /// Whether blocks come quicker than backends are looked at, by the clock: what a development node makes is served at once.
+    fn is_quick(&self) -> bool {
+        self.tempo.is_steady() && self.tempo.block_time() < QUICK_BELOW
+    }
+
     /// Whether the chain may have reached this height by now.
     fn is_plausible(&self, now: Timestamp, number: u64) -> bool {
         let (Some(tip), Some(at)) = (self.tree.tip(), self.tempo.newest_at()) else { return true };
         let by_time = now.since(at).as_secs_f64() / self.tempo.block_time().as_secs_f64();
-        number <= tip.id.number + SHOWN_AHEAD_MAX + (2.0 * by_time) as u64
+        // Where blocks are held back, it may have been there for as long as that.
+        let held_for = if self.is_quick() { QUICK_HOLD } else { Duration::ZERO };
+        let held = held_for.as_secs_f64() / self.tempo.block_time().as_secs_f64();
+        number <= tip.id.number + SHOWN_AHEAD_MAX + (held + 2.0 * by_time) as u64
     }
 
     fn is_watched(&self, now: Timestamp) -> bool {

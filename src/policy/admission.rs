@@ -29,6 +29,10 @@ const STILL_ILL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 const STILL_ILL_PART: u32 = 15;
 /// While it has a share of the traffic, copies come more slowly.
 const RETURNING_GAP: Duration = Duration::from_millis(500);
+/// Of each method whose answers can be compared, so many copies, so far apart; methods that are remembered.
+const PROVEN_COPIES: u8 = 12;
+const PROVEN_GAP: Duration = Duration::from_millis(30);
+const PROVEN_METHODS: usize = 8;
 /// Without a copy for this long it may be asked something instead: a little longer than the gaps between copies,
 /// so that clients' own requests come first.
 const PROBE_GAP: Duration = Duration::from_millis(700);
@@ -63,6 +67,30 @@ pub struct Admission {
     relapses: u32,
     /// When it was last ejected.
     ejected_at: Timestamp,
+    proven: Proven,
+}
+
+/// How many copies of calls of each method went to one that is on its way back. Who lies may lie about one of them only.
+#[derive(Clone, Copy, Debug, Default)]
+struct Proven {
+    methods: [(Option<&'static str>, u8); PROVEN_METHODS],
+    copied_at: Timestamp,
+}
+
+impl Proven {
+    /// Whether a copy of a call of this method is wanted, whatever was copied of others.
+    fn wants(&mut self, now: Timestamp, method: &'static str) -> bool {
+        if now.since(self.copied_at) < PROVEN_GAP {
+            return false;
+        }
+        let known = |(name, _): &&mut (Option<&'static str>, u8)| name.is_none_or(|name| name == method);
+        let Some((name, copies)) = self.methods.iter_mut().find(known) else { return false };
+        if *copies >= PROVEN_COPIES {
+            return false;
+        }
+        (*name, *copies, self.copied_at) = (Some(method), *copies + 1, now);
+        true
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +137,15 @@ impl Admission {
         self.state = State::Out { until: now + self.probation() };
         self.relapses = self.relapses.saturating_add(1);
         self.ejected_at = now;
+        self.proven = Proven::default();
+    }
+
+    /// The same for a copy of a call whose answer can be held against the client's: while it comes back, some of each
+    /// method, however many there were of others.
+    pub fn wants_copy_of(&mut self, now: Timestamp, method: &'static str) -> bool {
+        let wants = self.wants_copy(now);
+        let returns = matches!(self.state, State::Shadowed { .. } | State::Returning { .. });
+        (returns && self.proven.wants(now, method)) || wants
     }
 
     /// When it was last ejected, and how often in this series.
@@ -326,5 +363,24 @@ mod tests {
             admission.succeeded(at(ms), false);
         }
         assert_eq!(admission.standing(at(60_000)), Standing::Shadowed);
+    }
+
+    #[test]
+    fn h8_while_it_comes_back_each_method_is_copied_a_dozen_times_however_many_calls_there_are_of_others() {
+        let mut admission = Admission::default();
+        assert!(!admission.wants_copy_of(at(0), "eth_call"), "who is well needs no proof");
+        admission.eject(at(0));
+        assert!(!admission.wants_copy_of(at(500), "eth_call"), "nor does who is out");
+        let mut copies = [0, 0];
+        for ms in (1_000..21_000).step_by(10) {
+            let rare = ms % 200 == 0;
+            let method = if rare { "eth_getBalance" } else { "eth_call" };
+            copies[usize::from(rare)] += u32::from(admission.wants_copy_of(at(ms), method));
+            if ms % 1_000 == 0 {
+                admission.succeeded(at(ms), true);
+            }
+        }
+        assert!(copies[1] >= u32::from(PROVEN_COPIES), "{copies:?}");
+        assert!(copies[0] < 80, "and no more than proof takes: {copies:?}");
     }
 }

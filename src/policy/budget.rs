@@ -87,6 +87,11 @@ impl Budget {
         self.retries.earn(self.shares.retries);
     }
 
+    /// Whether there is any hope of [`Self::may_hedge`].
+    pub(super) fn can_hedge(&self) -> bool {
+        self.hedges.tokens >= 1.0
+    }
+
     /// Whether a second backend may be asked while the first is silent.
     pub(super) fn may_hedge(&mut self) -> bool {
         self.hedges.spend()

@@ -289,13 +289,11 @@ impl Flight {
 
     /// A backend on its way back is proven by real requests that may run twice.
     fn copy_to(&self, now: Timestamp, asked: BackendIndex, fleet: &mut Fleet) -> Option<BackendIndex> {
-        if !self.plan.may_copy || self.plan.need.only.is_some() {
+        if !self.plan.may_copy || self.plan.need.only.is_some() || !fleet.budget.can_hedge() {
             return None;
         }
         let copy_to = fleet.wants_copy(now, &self.plan.need, asked)?;
-        if !fleet.budget.may_hedge() {
-            return None;
-        }
+        fleet.budget.may_hedge();
         fleet.started(now, copy_to, self.plan.need.class);
         Some(copy_to)
     }

@@ -197,7 +197,19 @@ impl Fleet {
                     Standing::Shadowed | Standing::Returning { .. }
                 );
             let backend = &mut self.backends[at];
-            if may && backend.experience[need.class.index()].admission.wants_copy(now) {
+            if !may {
+                continue;
+            }
+            let admission = &mut backend.experience[need.class.index()].admission;
+            // The state at a named block is the same everywhere.
+            let compared = need
+                .method
+                .filter(|_| need.class == MethodClass::State && matches!(need.rests, Rests::OnHeight(_)));
+            let wants = match compared {
+                Some(method) => admission.wants_copy_of(now, method),
+                None => admission.wants_copy(now),
+            };
+            if wants {
                 backend.lookout.sought(now);
                 return Some(index);
             }

@@ -294,7 +294,7 @@ impl Follower {
         // contradict.
         let may_be_contradicted = !is_pinned && side.weight < VOICES.min(self.weights.of(waited_for));
         // Most have it, or have had the time: who is asked for it next should.
-        let is_ripe = if self.tempo.block_time() < QUICK_BELOW {
+        let is_ripe = if self.is_quick() {
             let seen_at = self.beat.map(|beat| beat.at_height(block.id.number, self.tempo.soonest()));
             waited_for.and(side.voices) == waited_for || seen_at.is_none_or(|at| now.since(at) >= QUICK_HOLD)
         } else {

@@ -187,6 +187,21 @@ fn c1_blocks_quicker_than_looks_wait_for_all_who_keep_up_but_not_for_long() {
         follower.tick(at_ms(ms));
         assert!(follower.number() + 5 >= 1000 + step, "{} at {step}", follower.number());
     }
+    // A receipt in a block that is held back is a promise like any other.
+    follower.showed(at_ms(99 * 250 + 10), who(0), 1099);
+    assert_eq!(follower.number(), 1099);
+}
+
+#[test]
+fn c1_a_development_node_however_quick_waits_for_nobody_who_is_behind() {
+    let labels = vec![DomainLabels::new(); 3];
+    let mut follower = Follower::new(Duration::from_millis(250), false, &labels.iter().collect::<Vec<_>>());
+    for step in 0..40u64 {
+        (0..2).for_each(|source| follower.shows(step * 250, source, main_block(1000 + step)));
+        follower.shows(step * 250 + 1, 2, main_block(1000 + step.saturating_sub(3)));
+        follower.tick(at_ms(step * 250 + 1));
+    }
+    assert_eq!(follower.number(), 1039);
 }
 
 #[test]
