@@ -10,18 +10,20 @@ use rand::rngs::Xoshiro256PlusPlus;
 use super::scenario::{BackendSpec, Scenario};
 use super::steering::{Call, Steering, Step, Told};
 use super::world::BlockAsked;
-use crate::chain::{Follower, Look, Shown, Turn, denies_block};
+use crate::chain::{ChainEvent, Follower, Look, Shown, Turn, denies_block};
 use crate::config::{Config, Routing};
 use crate::ethereum::{Method, MethodClass};
 use crate::policy::{
-    self, Attempted, BackendIndex, Class, Depth, DomainLabels, Event, Fleet, Flight, Identity, Named,
-    Outcome, Plan, Question, Rests, Standing, Tier, Timestamp,
+    self, Attempted, BackendIndex, BackendSet, Class, Depth, DomainLabels, Event, Fleet, Flight, Identity,
+    Named, Outcome, Plan, Question, Rests, Standing, Tier, Timestamp,
 };
 
 /// The follower is told this often that time passes. In production more often: here it costs as much as attempts do.
 const TICK_EVERY: Duration = Duration::from_millis(75);
 /// A look that may not be made is tried again after this: `gateway::follow`.
 const DENIED_PAUSE: Duration = Duration::from_millis(250);
+/// Where nobody says what is final, a block this deep is: `gateway::deliver`.
+const DEEP: u64 = 256;
 /// Old blocks lie so far behind the head.
 const OLD_BLOCKS: u64 = 256;
 
@@ -66,6 +68,8 @@ pub struct Outrigger {
     follower: Follower,
     rng: Xoshiro256PlusPlus,
     routing: Routing,
+    fanout: usize,
+    events: Vec<ChainEvent>,
     /// When the follower was last told that time passes.
     ticked_at: Timestamp,
     /// Until when each backend is not looked at, since it may not be asked.
@@ -106,6 +110,8 @@ impl Outrigger {
             follower,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             routing: routing.clone(),
+            fanout: Config::presets().transactions.fanout,
+            events: Vec::new(),
             ticked_at: Timestamp::ZERO,
         }
     }
@@ -141,10 +147,14 @@ impl Outrigger {
         plan
     }
 
+    /// Transactions are for private backends alone where there are any.
+    fn is_private(&self) -> bool {
+        self.fleet.iter().any(|(_, backend)| backend.spec().private)
+    }
+
     fn report(&mut self, now: Timestamp) {
         self.follower.report(now, &mut self.fleet);
-        // Nobody lives by them here.
-        self.follower.take_events();
+        self.events.extend(self.follower.take_events());
     }
 
     /// Time passes for the follower too, as in `gateway::follow`.
@@ -247,8 +257,50 @@ impl Steering for Outrigger {
         }
     }
 
-    fn looks_transactions_up(&self) -> bool {
+    fn keeps_a_journal(&self) -> bool {
         true
+    }
+
+    fn fanout(&self, submits: bool) -> usize {
+        // Private ones are all asked, as in `gateway::transaction`.
+        if submits && self.is_private() { usize::MAX } else { self.fanout }
+    }
+
+    fn spread(&mut self, now: Timestamp, call: &Call, has: BackendSet, count: usize) -> Vec<usize> {
+        let need = self.plan(call).need;
+        let further = self.fleet.spread_to(now, &need, has, count, &mut self.rng);
+        further.into_iter().map(BackendIndex::get).collect()
+    }
+
+    fn waits_for_further(&self, took: Duration) -> Duration {
+        took.clamp(self.routing.hedge_delay_min, self.routing.hedge_delay_max)
+    }
+
+    fn holders(&self, now: Timestamp, taken_by: BackendSet) -> Vec<usize> {
+        let private = self.is_private();
+        let may_be_asked = |backend: &policy::Backend| {
+            backend.is_usable(now)
+                && if private { backend.spec().private } else { self.fleet.answers_reads(backend) }
+        };
+        let mut holders: Vec<BackendIndex> =
+            self.fleet.iter().filter(|(_, backend)| may_be_asked(backend)).map(|(index, _)| index).collect();
+        holders.sort_by_key(|backend| !taken_by.contains(*backend));
+        holders.into_iter().map(BackendIndex::get).collect()
+    }
+
+    fn take_events(&mut self) -> Vec<ChainEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn heights(&self) -> (u64, u64) {
+        let head = self.follower.head().map_or(0, |head| head.number);
+        let deep = head.saturating_sub(DEEP);
+        (head, self.follower.finalized().map_or(deep, |finalized| finalized.max(deep)))
+    }
+
+    fn is_reachable(&self, now: Timestamp) -> bool {
+        let private = self.is_private();
+        self.fleet.iter().any(|(_, backend)| backend.spec().private == private && backend.is_usable(now))
     }
 
     fn aside_ended(

@@ -77,6 +77,15 @@ impl Histogram {
     }
 }
 
+/// Blocks from when a transaction was acknowledged until it was in one. The longest is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Inclusion {
+    /// So many later.
+    After(u64),
+    /// Not within twenty blocks after the end.
+    Never,
+}
+
 /// One second of the drill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Second {
@@ -115,8 +124,10 @@ pub struct Measures {
     pub transactions: u64,
     /// Of these, how many were acknowledged.
     pub transactions_acknowledged: u64,
-    /// Acknowledged, and in no block to come.
+    /// Acknowledged, in no block twenty blocks after the end, and not being sent again either.
     pub transactions_lost: u64,
+    /// Of each acknowledged one: how many blocks later it was in one.
+    pub inclusions: Vec<Inclusion>,
     /// Reported as failed, and in a block to come.
     pub duplicate_harm: u64,
     /// Sent to a public backend although there are private ones.

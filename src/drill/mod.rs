@@ -27,7 +27,7 @@ mod world;
 pub use driver::{LabelMode, Outrigger};
 pub use expectations::{Judgement, Verdict, added_p99, clean_backends, judge, time_to_divert};
 pub use format::{FILE_BYTES_MAX, ScenarioErrors};
-pub use measures::{Histogram, Measures, Second};
+pub use measures::{Histogram, Inclusion, Measures, Second};
 pub use onsets::{Onset, matched as matched_backends, onsets};
 pub use replay::replay;
 pub use rivals::{Rival, RivalKind, Turn};
@@ -37,4 +37,4 @@ pub use scenario::{
 };
 pub use shipped::{find, nearest, shipped};
 pub use steering::{Call, Steering, Step, Told};
-pub use world::{Answer, Ask, BlockAsked, Facts, Happening, Received, Reply, TransactionState, World};
+pub use world::{Answer, Ask, BlockAsked, Facts, Happening, Known, Received, Reply, TransactionState, World};

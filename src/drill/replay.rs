@@ -2,44 +2,47 @@
 //!
 //! The same scenario, seed and policy give the same run, event by event; [`Measures::digest`] shows it.
 
-use std::cmp::Ordering;
+mod background;
+mod event;
+mod journal;
+mod nonces;
+mod transactions;
+
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use self::background::Looking;
+use self::event::{Event, What};
+use self::nonces::Further;
+use self::transactions::Transaction;
 use super::measures::{Gauge, Measures};
 use super::random::Draws;
 use super::scenario::Scenario;
 use super::steering::{Call, Steering, Step, Told};
 use super::world::{Answer, Ask, BlockAsked, Facts, Happening, Reply, World};
-use crate::chain::{Look, Shown};
+use crate::chain::{BlockId, Shown};
 use crate::ethereum::Method;
-use crate::policy::{Question, Timestamp};
+use crate::policy::Timestamp;
 
 /// Backends are looked at this often, to see who is in use.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Whether the policy has a question is looked at this often: `gateway::watch`.
-const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// Whether the follower wants to look is looked at this often: `gateway::follow`.
 const FOLLOW_EVERY: Duration = Duration::from_millis(25);
-/// A header that takes longer is no news: `gateway::follow`.
-const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 /// A copy that has no answer by then has failed: `gateway::aside`.
 const COPY_PATIENCE: Duration = Duration::from_secs(2);
 /// Marks a copy among the attempts at one backend.
 const ASIDE: u32 = u32::MAX;
-/// A transaction's fate is looked up within this: `gateway::transaction`.
-const LOOK_UP: Duration = Duration::from_secs(2);
+/// After the end of long blocks, no more than this is waited.
+const AFTER_MAX: Duration = Duration::from_secs(600);
 /// Attempts of one request under way together that are followed; a policy has fewer.
 const FLYING_MAX: usize = 8;
 
 /// Numbers of requests: reads count from 1, so that what a policy does to one changes no other's luck.
 const TRANSACTIONS: u64 = 1 << 40;
+/// Numbers of reads of blocks, by their height.
+const BLOCKS: u64 = 1 << 56;
 /// A client's repetition of a request is so far from it.
 const RETRIES: u64 = 1 << 48;
-/// Numbers of probes, by their nanosecond.
-const PROBES: u64 = 1 << 62;
-/// Numbers of looks, by their nanosecond.
-const LOOKS: u64 = 1 << 63;
 
 const READ_DRAW: u64 = 48;
 const TRANSACTION_DRAW: u64 = 49;
@@ -49,6 +52,7 @@ const REQUEST_DRAW: u64 = 50;
 pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> Measures {
     let world = World::new(scenario, seed);
     let names: Vec<_> = world.methods().iter().map(|method| method.name).collect();
+    let end = Timestamp::ZERO + scenario.duration;
     let mut replay = Replay {
         gauge: Gauge::new(scenario, &names),
         mix: Mix::new(scenario, &world),
@@ -61,7 +65,15 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         comparisons: Vec::new(),
         looking: scenario.backends.iter().map(|_| None).collect(),
         private: scenario.backends.iter().map(|backend| backend.private).collect(),
-        end: Timestamp::ZERO + scenario.duration,
+        end,
+        rests_at: if scenario.load.transactions > 0.0 && steering.keeps_a_journal() {
+            world.after(end).min(end + AFTER_MAX)
+        } else {
+            end
+        },
+        ticked_at: Timestamp::ZERO,
+        open: Vec::new(),
+        asked_around: vec![None; scenario.load.sessions as usize],
         scenario,
         seed,
         steering,
@@ -74,8 +86,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         read_draws: Draws::of(&[seed, READ_DRAW]),
         transaction_draws: Draws::of(&[seed, TRANSACTION_DRAW]),
         reads: 0,
-        transactions: 0,
-        fates: Vec::new(),
+        transactions: Vec::new(),
     };
     replay.run();
     replay.finish()
@@ -109,47 +120,6 @@ impl Mix {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Read,
-    Transaction,
-    /// The oldest of the repetitions that wait.
-    Again,
-    Timer {
-        request: u32,
-        generation: u32,
-    },
-    Ended {
-        request: u32,
-        generation: u32,
-        nth: u8,
-    },
-    Probe {
-        backend: u8,
-    },
-    Probed {
-        backend: u8,
-        question: Question,
-        reply: Reply,
-        took_us: u32,
-    },
-    Aside {
-        backend: u8,
-        method: u8,
-        reply: Reply,
-        took_us: u32,
-        /// Where its answer can be compared with the client's.
-        compared: Option<u32>,
-    },
-    Look,
-    /// Whether backends are to be asked where the chain stands.
-    Follow,
-    /// What a backend showed of it has come.
-    Shown {
-        backend: u8,
-    },
-}
-
 /// What a client was told, and what a copy of its request came to: whether each is the truth.
 #[derive(Clone, Copy)]
 struct Comparison {
@@ -160,14 +130,6 @@ struct Comparison {
     has_come: bool,
 }
 
-/// A look at where the chain stands, under way.
-struct Looking {
-    look: Look,
-    since: Timestamp,
-    reply: Reply,
-    shown: Shown,
-}
-
 /// A client's repetition of what failed.
 struct Repetition {
     number: u64,
@@ -176,40 +138,6 @@ struct Repetition {
     session: usize,
     block: BlockAsked,
     marked: bool,
-}
-
-struct Event {
-    at: Timestamp,
-    sequence: u64,
-    what: What,
-}
-
-impl Event {
-    /// Time first; what falls on one instant happens in the order in which it was arranged.
-    fn order(&self) -> u128 {
-        u128::from(self.at.nanos()) << 64 | u128::from(self.sequence)
-    }
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    /// The earliest is the greatest: a heap gives that first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.order().cmp(&self.order())
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -266,6 +194,12 @@ struct Request<C> {
     marked: bool,
     session: usize,
     transaction: Option<u32>,
+    /// It is the policy's own: which transactions are in this block, asked so often more.
+    reads_block: Option<(BlockId, u8)>,
+    /// What others say of the same nonce.
+    further: Vec<Further>,
+    /// How it ended, while those are waited for.
+    merging: Option<Ended>,
     retries_left: u8,
     /// A client's repetition of an earlier one.
     is_retry: bool,
@@ -294,7 +228,10 @@ struct Replay<'a, S: Steering> {
     comparisons: Vec<Comparison>,
     /// The look under way at each backend.
     looking: Vec<Option<Looking>>,
+    /// No client asks any more.
     end: Timestamp,
+    /// Nobody waits any more for what was sent before that.
+    rests_at: Timestamp,
     heap: BinaryHeap<Event>,
     sequence: u64,
     requests: Vec<Request<S::Course>>,
@@ -304,9 +241,13 @@ struct Replay<'a, S: Steering> {
     read_draws: Draws,
     transaction_draws: Draws,
     reads: u64,
-    transactions: u32,
-    /// Of each transaction: whether the client was told that it is out.
-    fates: Vec<Option<bool>>,
+    transactions: Vec<Transaction>,
+    /// Those of them that the journal still follows.
+    open: Vec<u32>,
+    /// When time last passed for them.
+    ticked_at: Timestamp,
+    /// When each session's nonce was last asked for in several places.
+    asked_around: Vec<Option<Timestamp>>,
 }
 
 impl<S: Steering> Replay<'_, S> {
@@ -346,13 +287,7 @@ impl<S: Steering> Replay<'_, S> {
                 if next < self.end {
                     self.at(next, What::Transaction);
                 }
-                let number = self.transactions;
-                self.transactions += 1;
-                self.fates.push(None);
-                let request =
-                    self.request(TRANSACTIONS + u64::from(number), self.submit_method, BlockAsked::None);
-                self.requests[request as usize].transaction = Some(number);
-                self.begin(now, request);
+                self.hand_in(now);
             }
             What::Again => {
                 let Some(again) = self.repetitions.pop_front() else { return };
@@ -361,6 +296,22 @@ impl<S: Steering> Replay<'_, S> {
                 (slot.marked, slot.session) = (again.marked, again.session);
                 (slot.retries_left, slot.is_retry) = (again.left, true);
                 self.begin(now, request);
+            }
+            What::Lane { number, backend, reply, took_us, is_first } => {
+                let took = Duration::from_micros(u64::from(took_us));
+                self.lane_ended(now, number, usize::from(backend), reply, took, is_first);
+            }
+            What::NoOpinion { number } => self.no_opinion(now, number),
+            What::Concluded { number, by } => self.concluded(now, number, by),
+            What::Found { number, found } => self.found(now, number, found),
+            What::ReadBlock { block, turns } => self.read_block(now, block, turns),
+            What::Merged { request, generation } => {
+                let slot = &mut self.requests[request as usize];
+                if slot.generation == generation
+                    && let Some(ended) = slot.merging.take()
+                {
+                    self.finish_request(now, request, ended);
+                }
             }
             What::Timer { request, generation } => {
                 let slot = &self.requests[request as usize];
@@ -425,7 +376,10 @@ impl<S: Steering> Replay<'_, S> {
                 for backend in 0..self.private.len() {
                     self.follow(now, backend);
                 }
-                if now + FOLLOW_EVERY < self.end {
+                if self.steering.keeps_a_journal() {
+                    self.see_through(now);
+                }
+                if now + FOLLOW_EVERY < self.rests_at {
                     self.at(now + FOLLOW_EVERY, What::Follow);
                 }
             }
@@ -440,44 +394,6 @@ impl<S: Steering> Replay<'_, S> {
                 self.follow(now, backend);
             }
         }
-    }
-
-    /// Looks where a backend says the chain stands, one question at a time.
-    fn follow(&mut self, now: Timestamp, backend: usize) {
-        if self.looking[backend].is_some() || now >= self.end {
-            return;
-        }
-        let Some(look) = self.steering.next_look(now, backend) else { return };
-        let ask = Ask {
-            backend,
-            method: self.look_method(look),
-            request: LOOKS + now.since_origin().as_nanos() as u64,
-            attempt: 0,
-            block: match look {
-                Look::Latest => BlockAsked::Latest,
-                Look::Pending => BlockAsked::Pending,
-                Look::Finalized | Look::Safe => BlockAsked::Finalized,
-                Look::Block(_) => BlockAsked::None,
-            },
-            height: None,
-            resolved_at: now,
-            marked: false,
-            probe: true,
-            transaction: None,
-        };
-        let happening = self.world.ask(now, &ask);
-        let shown = self.world.shown(now, backend, ask.request, look);
-        self.gauge.measures.probes += 1;
-        self.gauge.second(now).calls[backend] += 1;
-        let (took, reply) = self.in_time(&happening, backend, LOOK_PATIENCE);
-        self.looking[backend] = Some(Looking { look, since: now, reply, shown });
-        self.at(now + took, What::Shown { backend: backend as u8 });
-    }
-
-    fn look_method(&self, look: Look) -> usize {
-        let by_hash = matches!(look, Look::Block(_));
-        let known = if by_hash { self.block_by_hash } else { self.block_by_number };
-        known.unwrap_or(self.head_method)
     }
 
     fn read(&mut self, now: Timestamp) {
@@ -514,6 +430,9 @@ impl<S: Steering> Replay<'_, S> {
             marked: false,
             session: 0,
             transaction: None,
+            reads_block: None,
+            further: Vec::new(),
+            merging: None,
             retries_left: 0,
             is_retry: false,
             started: Timestamp::ZERO,
@@ -601,6 +520,13 @@ impl<S: Steering> Replay<'_, S> {
     }
 
     fn ended(&mut self, now: Timestamp, request: u32, flying: Flying) {
+        let slot = &self.requests[request as usize];
+        if let Some(number) = slot.transaction {
+            let word = self.word(flying.reply);
+            if self.steering.keeps_a_journal() {
+                self.heard(now, number, flying.backend, word);
+            }
+        }
         let slot = &mut self.requests[request as usize];
         let Some(course) = &mut slot.course else { return };
         let outcome = self.world.verdict(slot.method, flying.reply);
@@ -617,7 +543,8 @@ impl<S: Steering> Replay<'_, S> {
         let slot = &mut self.requests[request as usize];
         let Some(course) = &mut slot.course else { return };
         let step = self.steering.on(now, course, told);
-        if by_timer && matches!(step, Step::Send { .. }) && slot.flying.iter().any(Option::is_some) {
+        let own = slot.reads_block.is_some();
+        if by_timer && !own && matches!(step, Step::Send { .. }) && slot.flying.iter().any(Option::is_some) {
             self.gauge.measures.hedges += 1;
         }
         self.act(now, request, step);
@@ -663,16 +590,17 @@ impl<S: Steering> Replay<'_, S> {
             transaction: slot.transaction,
         };
         let is_first = slot.attempts == 0;
-        let any_private = self.private.iter().any(|private| *private);
-        if ask.transaction.is_some() && any_private && !self.private[backend] {
+        let own = slot.reads_block.is_some();
+        if ask.transaction.is_some() && self.breaks_privacy(backend) {
             self.gauge.measures.privacy_violations += 1;
         }
         let happening = self.world.ask(now, &ask);
-        if is_first && ask.transaction.is_none() {
+        if is_first && ask.transaction.is_none() && !own {
             self.gauge.first_attempt(now, backend, ask.method, happening.touched);
         }
-        self.gauge.measures.attempts += 1;
-        self.gauge.second(now).calls[backend] += 1;
+        let counted = if own { &mut self.gauge.measures.probes } else { &mut self.gauge.measures.attempts };
+        *counted += 1;
+        self.called(now, backend);
         self.gauge.note(now.nanos() ^ ((backend as u64) << 56));
         self.gauge.note(((happening.reply.answer as u64) << 56) ^ ask.request);
         let Happening { after, reply, connection, facts, .. } = happening;
@@ -684,6 +612,19 @@ impl<S: Steering> Replay<'_, S> {
         if let Some(after) = after {
             let generation = slot.generation;
             self.at(now + after, What::Ended { request, generation, nth: nth as u8 });
+        }
+        if is_first && self.steering.keeps_a_journal() {
+            match ask.transaction {
+                Some(number) => self.broadcast(now, number, backend),
+                None => self.ask_around(now, request, backend),
+            }
+        }
+    }
+
+    /// A backend gets a call.
+    fn called(&mut self, now: Timestamp, backend: usize) {
+        if now < self.end {
+            self.gauge.second(now).calls[backend] += 1;
         }
     }
 
@@ -705,7 +646,7 @@ impl<S: Steering> Replay<'_, S> {
         let happening = self.world.ask(now, &ask);
         self.gauge.measures.attempts += 1;
         self.gauge.measures.copies += 1;
-        self.gauge.second(now).calls[backend] += 1;
+        self.called(now, backend);
         self.gauge.note(((happening.reply.answer as u64) << 48) ^ ask.request);
         let (took, reply) = self.in_time(&happening, backend, COPY_PATIENCE);
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
@@ -747,13 +688,32 @@ impl<S: Steering> Replay<'_, S> {
     }
 
     fn end_request(&mut self, now: Timestamp, request: u32, ended: Ended) {
+        let slot = &mut self.requests[request as usize];
+        let was_flying = slot.flying.iter().any(Option::is_some);
+        let (transaction, reads_block) = (slot.transaction, slot.reads_block);
         self.let_go(request);
+        if let Some(number) = transaction {
+            self.free.push(request);
+            return self.flight_ended(now, number, ended, was_flying);
+        }
+        if let Some(asked) = reads_block {
+            self.free.push(request);
+            return self.block_was_read(now, asked, ended.answer().is_some_and(Answer::is_ok));
+        }
+        if let Some(until) = self.waits_for_further(now, request) {
+            let slot = &mut self.requests[request as usize];
+            slot.merging = Some(ended);
+            let generation = slot.generation;
+            return self.at(until, What::Merged { request, generation });
+        }
+        self.finish_request(now, request, ended);
+    }
+
+    fn finish_request(&mut self, now: Timestamp, request: u32, ended: Ended) {
+        let ended = self.highest(now, request, ended);
         let slot = &self.requests[request as usize];
         let (started, is_retry) = (slot.started, slot.is_retry);
-        let answered = match slot.transaction {
-            Some(number) => self.end_transaction(now, request, number, ended),
-            None => self.end_read(now, request, ended),
-        };
+        let answered = self.end_read(now, request, ended);
         if answered && !is_retry {
             self.gauge.second(started).answered += 1;
         }
@@ -797,88 +757,8 @@ impl<S: Steering> Replay<'_, S> {
         true
     }
 
-    fn end_transaction(&mut self, now: Timestamp, request: u32, number: u32, ended: Ended) -> bool {
-        let slot = &self.requests[request as usize];
-        let said = ended.answer();
-        let mut acknowledged =
-            matches!(said, Some(Answer::Ok | Answer::OkWrongContentType | Answer::AlreadyKnown));
-        let in_doubt = slot.attempts > 0 && matches!(said, None | Some(Answer::NonceTooLow));
-        if !acknowledged && in_doubt && self.steering.looks_transactions_up() {
-            acknowledged = self.is_found(now, number);
-        }
-        self.gauge.measures.transactions_acknowledged += u64::from(acknowledged);
-        self.fates[number as usize] = Some(acknowledged);
-        acknowledged
-    }
-
-    /// Asks everybody who answers reads for a transaction. What one node holds all have heard of.
-    fn is_found(&mut self, now: Timestamp, number: u32) -> bool {
-        let held_by = self.world.transaction(number).held_by;
-        let public: Vec<usize> = (0..self.private.len()).filter(|backend| !self.private[*backend]).collect();
-        let is_public = public.iter().any(|backend| held_by & (1 << backend) != 0);
-        let mut found = false;
-        for backend in public {
-            let ask = Ask {
-                backend,
-                method: self.look_up_method,
-                request: TRANSACTIONS + u64::from(number),
-                attempt: 0,
-                block: BlockAsked::None,
-                height: None,
-                resolved_at: now,
-                marked: false,
-                probe: false,
-                transaction: None,
-            };
-            let happening = self.world.ask(now, &ask);
-            self.gauge.measures.probes += 1;
-            let in_time = happening.after.is_some_and(|after| after <= LOOK_UP);
-            found |= is_public && in_time && happening.reply.answer.is_ok();
-        }
-        found
-    }
-
-    /// Looks for the next question a moment after the last one was answered.
-    fn probe_again(&mut self, now: Timestamp, backend: usize) {
-        if self.probing[backend] == 0 && now + PROBE_EVERY < self.end {
-            self.at(now + PROBE_EVERY, What::Probe { backend: backend as u8 });
-        }
-    }
-
-    fn method_of(&self, question: Question) -> usize {
-        let (name, _) = question.call();
-        self.world.method(name).unwrap_or(self.head_method)
-    }
-
-    fn probe(&mut self, now: Timestamp, backend: usize, question: Question) {
-        let method = self.method_of(question);
-        let ask = Ask {
-            backend,
-            method,
-            request: PROBES + ((method as u64) << 54) + now.since_origin().as_nanos() as u64,
-            attempt: 0,
-            block: BlockAsked::Latest,
-            height: None,
-            resolved_at: now,
-            marked: false,
-            probe: true,
-            transaction: None,
-        };
-        let happening = self.world.ask(now, &ask);
-        self.gauge.measures.probes += 1;
-        self.gauge.second(now).calls[backend] += 1;
-        let (took, reply) = self.in_time(&happening, backend, question.patience());
-        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        self.probing[backend] += 1;
-        self.at(now + took, What::Probed { backend: backend as u8, question, reply, took_us });
-    }
-
     fn finish(mut self) -> Measures {
-        for (number, acknowledged) in self.fates.iter().enumerate() {
-            let included = self.world.transaction(number as u32).included;
-            self.gauge.measures.transactions_lost += u64::from(*acknowledged == Some(true) && !included);
-            self.gauge.measures.duplicate_harm += u64::from(*acknowledged == Some(false) && included);
-        }
+        self.judge_transactions();
         self.gauge.finish()
     }
 }

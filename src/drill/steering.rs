@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::world::BlockAsked;
-use crate::chain::{Look, Shown};
+use crate::chain::{ChainEvent, Look, Shown};
 use crate::ethereum::Method;
-use crate::policy::{Outcome, Question, Timestamp};
+use crate::policy::{BackendSet, Outcome, Question, Timestamp};
 
 /// One client request as a policy sees it.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +109,42 @@ pub trait Steering {
         let _ = (now, backend, look, took, outcome, shown);
     }
 
-    /// Whether it looks for a transaction whose sending seems to have failed.
-    fn looks_transactions_up(&self) -> bool {
+    /// Whether it keeps a journal: it sends a transaction to several, and sees it through to its block.
+    fn keeps_a_journal(&self) -> bool {
+        false
+    }
+    /// How many backends get the same transaction, or question for a nonce, at once: the first one included.
+    fn fanout(&self, submits: bool) -> usize {
+        let _ = submits;
+        1
+    }
+    /// Up to `count` backends beside `has` for the same call, the most distant first. They are booked as started: what
+    /// each comes to is told by [`Self::aside_ended`].
+    fn spread(&mut self, now: Timestamp, call: &Call, has: BackendSet, count: usize) -> Vec<usize> {
+        let _ = (now, call, has, count);
+        Vec::new()
+    }
+    /// How much longer the others are waited for who were asked for the same nonce, when the first took this long.
+    fn waits_for_further(&self, took: Duration) -> Duration {
+        let _ = took;
+        Duration::ZERO
+    }
+    /// Who may be asked for a transaction, those who took it first.
+    fn holders(&self, now: Timestamp, taken_by: BackendSet) -> Vec<usize> {
+        let _ = (now, taken_by);
+        Vec::new()
+    }
+    /// What has changed about the served chain since this was last asked.
+    fn take_events(&mut self) -> Vec<ChainEvent> {
+        Vec::new()
+    }
+    /// The served height, and the one up to which nothing changes any more.
+    fn heights(&self) -> (u64, u64) {
+        (0, 0)
+    }
+    /// Whether anybody can be reached who takes transactions.
+    fn is_reachable(&self, now: Timestamp) -> bool {
+        let _ = now;
         false
     }
     /// A copy that nobody waited for came to this.

@@ -1,6 +1,7 @@
 //! Small worlds with known answers.
 
 use super::super::driver::{LabelMode, Outrigger};
+use super::super::measures::Inclusion;
 use super::super::rivals::{Rival, RivalKind};
 use super::*;
 
@@ -128,7 +129,8 @@ fn a_session_that_is_told_a_lower_block_number_is_counted() {
 
 #[test]
 fn heads_are_answered_without_a_call_and_every_session_sees_them_grow() {
-    let scenario = scenario(3, "at = \"cloud:b0\"\nhead = { mode = \"frozen\" }");
+    let mut scenario = scenario(3, "at = \"cloud:b0\"\nhead = { mode = \"frozen\" }");
+    scenario.load.transactions = 0.0;
     let seen = ours(&scenario, 5);
     assert_eq!(seen.reads_answered, seen.reads);
     assert_eq!((seen.head_regressions, seen.stale_reads), (0, 0));
@@ -175,4 +177,50 @@ fn who_lies_on_its_way_back_is_found_by_copies_and_stays_out() {
     assert_eq!(calm.quarantine, Some(crate::chain::Quarantine::Contradicted));
     assert!(seen.wrong_answers + seen.wrong_answers_early <= 3, "{}", seen.wrong_answers);
     assert_eq!(seen.share(0, 70..98), Some(0.0), "it gets no reads any more");
+}
+
+#[test]
+fn t10_what_one_backend_takes_and_drops_is_in_a_block_by_way_of_others() {
+    let mut scenario = scenario(3, "at = \"cloud:b0\"\ntransactions = { dropped = 1 }");
+    // The quickest is asked first.
+    scenario.backends[0].latency.p50 = Duration::from_millis(5);
+    scenario.backends[0].latency.p99 = Duration::from_millis(8);
+    let seen = ours(&scenario, 5);
+    assert_eq!((seen.transactions_acknowledged, seen.transactions_lost), (seen.transactions, 0));
+    assert!(rival(RivalKind::Primary, &scenario).transactions_lost > 5);
+}
+
+#[test]
+fn t4_what_the_only_backend_drops_is_sent_again_until_it_is_in_a_block() {
+    let seen = ours(&scenario(1, "at = \"cloud:b0\"\ntransactions = { dropped = 1 }"), 5);
+    assert_eq!(seen.transactions_lost, 0);
+    let late = seen.inclusions.iter().filter(|one| matches!(one, Inclusion::After(2..))).count();
+    assert!(late > 5, "{late} were in no block before the fault was over");
+    assert!(!seen.inclusions.contains(&Inclusion::Never));
+}
+
+#[test]
+fn t2_nobody_is_told_that_a_transaction_failed_which_is_out() {
+    // It takes the bytes and says nothing; the others say that its nonce is used.
+    let faults = "at = \"cloud:b0\"\ntransactions = { silent_after_accept = 1 }\n\
+                  [[phases.faults]]\nat = \"cloud:b1\"\ntransactions = { nonce_too_low = 1 }";
+    let seen = ours(&scenario(2, faults), 5);
+    assert_eq!((seen.transactions_acknowledged, seen.duplicate_harm), (seen.transactions, 0));
+}
+
+#[test]
+fn t13_the_nonce_of_a_wallet_that_sends_here_is_the_highest_that_anybody_knows() {
+    let mut scenario = scenario(3, "at = \"cloud:b0\"\ncontent = { nonce_stale = 1 }");
+    scenario.backends[0].latency.p50 = Duration::from_millis(5);
+    scenario.backends[0].latency.p99 = Duration::from_millis(8);
+    assert!(rival(RivalKind::Primary, &scenario).wrong_answers + ours_without_transactions(&scenario) > 10);
+    let seen = ours(&scenario, 5);
+    assert_eq!(seen.wrong_answers + seen.wrong_answers_early, 0);
+}
+
+fn ours_without_transactions(scenario: &Scenario) -> u64 {
+    let mut scenario = scenario.clone();
+    scenario.load.transactions = 0.0;
+    let seen = ours(&scenario, 5);
+    seen.wrong_answers + seen.wrong_answers_early
 }

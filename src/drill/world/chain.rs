@@ -16,6 +16,8 @@ use crate::policy::Timestamp;
 pub(super) const BASE_HEIGHT: u64 = 1_000_000;
 /// A finalized block is this far behind.
 const FINALITY_BLOCKS: u64 = 64;
+/// Blocks are made for so long after the end, for what was sent shortly before it.
+pub(super) const AFTER_BLOCKS: u32 = 20;
 /// A backend that hears of blocks later than this many after is none.
 const LAG_STEPS_MAX: u64 = 16;
 
@@ -86,7 +88,7 @@ impl Chain {
         loop {
             slot += 1;
             let at = block_time * u32::try_from(slot).unwrap_or(u32::MAX);
-            if at > scenario.duration {
+            if at > scenario.duration + block_time * AFTER_BLOCKS {
                 break;
             }
             let faults = scenario
@@ -293,6 +295,11 @@ impl Heads {
             _ => true,
         };
         if is_there { Shown::Block(block, HashCheck::Unknown) } else { Shown::Nothing }
+    }
+
+    /// The canonical block at a height.
+    pub(super) fn canonical(&self, number: u64) -> BlockId {
+        BlockId { number, hash: hash(None, number) }
     }
 
     pub(super) fn block_time(&self) -> Duration {

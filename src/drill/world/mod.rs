@@ -15,12 +15,12 @@ use std::time::Duration;
 pub use answer::{Answer, Received, Reply};
 
 use self::answer::Detail;
-use self::chain::Heads;
+use self::chain::{AFTER_BLOCKS, Heads};
 use self::fault::Rule;
 use self::limits::{Limiter, Pool};
 use super::random::{Draws, Lognormal};
 use super::scenario::{Content, Scenario, TransactionFaults};
-use crate::chain::{Look, Shown};
+use crate::chain::{BlockId, Look, Shown};
 use crate::ethereum::Method;
 use crate::policy::{Outcome, Timestamp};
 
@@ -115,10 +115,25 @@ pub struct Facts {
 /// What becomes of a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionState {
-    /// Backends that hold it.
+    /// Backends that took it and keep it.
     pub held_by: u64,
-    /// It will be in a block.
-    pub included: bool,
+    /// Since when one of them passes it on, to other public ones or to those who make blocks.
+    pub passed_on: Option<Timestamp>,
+    /// One of those is public, so that the others hear of it.
+    pub is_public: bool,
+    /// The block that it comes into, made or to be made.
+    pub block: Option<u64>,
+}
+
+/// What a backend says of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It has not heard of it.
+    Nothing,
+    /// It holds it.
+    Pending,
+    /// It is in this block.
+    In(u64),
 }
 
 #[derive(Debug)]
@@ -240,6 +255,35 @@ impl World {
         (self.heads.chain.height(now), self.heads.standing(now, backend, request).latest)
     }
 
+    /// The canonical block at a height.
+    pub fn block(&self, number: u64) -> BlockId {
+        self.heads.canonical(number)
+    }
+
+    /// When nothing more is to be waited for: twenty blocks after the end.
+    pub(super) fn after(&self, end: Timestamp) -> Timestamp {
+        end + self.heads.block_time() * AFTER_BLOCKS
+    }
+
+    /// Whether a transaction is in a block that has been made.
+    pub fn is_included(&self, now: Timestamp, number: u32) -> bool {
+        self.transaction(number).block.is_some_and(|block| block <= self.heads.chain.height(now))
+    }
+
+    /// What a backend that answers says of a transaction.
+    pub fn known(&self, now: Timestamp, backend: usize, number: u32) -> Known {
+        let transaction = self.transaction(number);
+        let standing = self.heads.standing(now, backend, u64::from(number));
+        let is_seen = |block: &u64| *block <= standing.latest && !standing.is_forked(*block);
+        if let Some(block) = transaction.block.filter(is_seen) {
+            return Known::In(block);
+        }
+        let has_heard = transaction.is_public
+            && !self.backends[backend].private
+            && transaction.passed_on.is_some_and(|since| since + PROPAGATION <= now);
+        if transaction.held_by & (1 << backend) != 0 || has_heard { Known::Pending } else { Known::Nothing }
+    }
+
     /// What became of a transaction.
     pub fn transaction(&self, number: u32) -> TransactionState {
         self.transactions.get(number as usize).copied().unwrap_or_default()
@@ -318,7 +362,12 @@ impl World {
         if failed.is_none() && old && !backend.archive {
             failed = Some(Answer::RpcMissingTrieNode.into());
         }
-        if failed.is_none() && backend.private && ask.transaction.is_none() && !ask.probe {
+        if failed.is_none()
+            && backend.private
+            && ask.transaction.is_none()
+            && !ask.probe
+            && !self.looks_up(ask.method)
+        {
             failed = Some(Answer::RpcMethodNotFound.into());
         }
         let drawn = backend.latency.draw(&mut draws);
@@ -332,7 +381,8 @@ impl World {
         let mut silent = false;
         if failed.is_none() {
             if let Some(number) = ask.transaction {
-                (reply, silent) = self.publish(&mut draws, ask, number, transactions, content.as_deref());
+                (reply, silent) =
+                    self.publish(now, &mut draws, ask, number, transactions, content.as_deref());
             } else {
                 (reply, facts) = self.read(now, &mut draws, ask, content.as_deref());
             }
@@ -354,6 +404,11 @@ impl World {
             self.close(ask.backend, lent.slot);
         }
         Happening { after, reply, connection: lent.slot, touched, facts }
+    }
+
+    /// Whether a method asks for one transaction: a private backend answers for those that it was given.
+    fn looks_up(&self, method: usize) -> bool {
+        self.methods[method].name == "eth_getTransactionByHash"
     }
 
     /// Phases come one after the other, and so do questions, nearly.
@@ -430,8 +485,10 @@ impl World {
         (reply.into(), facts)
     }
 
+    /// Whoever has it already says so, and whoever has it in a block that its nonce is used.
     fn publish(
         &mut self,
+        now: Timestamp,
         draws: &mut Draws,
         ask: &Ask,
         number: u32,
@@ -446,16 +503,28 @@ impl World {
         if self.transactions.len() <= at {
             self.transactions.resize(at + 1, TransactionState::default());
         }
+        let known = self.known(now, ask.backend, number);
+        // Blocks are shortened, the way to those who make them is not.
+        let next_block = self.heads.chain.height(now + PROPAGATION) + 1;
+        let is_public = !self.backends[ask.backend].private;
         let transaction = &mut self.transactions[at];
-        if !draws.chance(faults.dropped) {
+        if !draws.chance(faults.dropped) && !matches!(known, Known::In(_)) {
             transaction.held_by |= 1 << ask.backend;
-            transaction.included |= !draws.chance(faults.never_included);
+            if !draws.chance(faults.never_included) {
+                transaction.passed_on.get_or_insert(now);
+                transaction.is_public |= is_public;
+                transaction.block.get_or_insert(next_block);
+            }
         }
         let silent = draws.chance(faults.silent_after_accept);
-        let answer = match () {
-            () if draws.chance(content.map_or(0.0, |content| content.hash_mismatch)) => Answer::OtherHash,
-            () if draws.chance(faults.already_known) => Answer::AlreadyKnown,
-            () => Answer::Ok,
+        let answer = match known {
+            Known::In(_) => Answer::NonceTooLow,
+            Known::Pending => Answer::AlreadyKnown,
+            Known::Nothing if draws.chance(content.map_or(0.0, |content| content.hash_mismatch)) => {
+                Answer::OtherHash
+            }
+            Known::Nothing if draws.chance(faults.already_known) => Answer::AlreadyKnown,
+            Known::Nothing => Answer::Ok,
         };
         (answer.into(), silent)
     }

@@ -289,7 +289,7 @@ fn a_transaction_is_held_dropped_or_taken_without_a_word() {
         };
         let seen = world.ask(at(15.0), &ask);
         let state = world.transaction(3);
-        (seen.reply.answer, seen.after.is_some(), state.held_by != 0, state.included)
+        (seen.reply.answer, seen.after.is_some(), state.held_by != 0, state.block.is_some())
     };
     assert_eq!(publish("dropped = 0"), (Answer::Ok, true, true, true));
     assert_eq!(publish("dropped = 1"), (Answer::Ok, true, false, false));
