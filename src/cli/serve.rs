@@ -197,32 +197,51 @@ fn domains(chain: &ChainStatus) -> String {
 
 /// The first signal lets requests under way finish, the second does not wait for them.
 async fn leave_on_signal(stop: CancellationToken, draining: Draining) {
-    terminated().await;
-    tracing::info!("stopping: requests under way are finished first");
+    let mut signals = Signals::listen();
+    signals.next().await;
     draining.begin();
+    tracing::info!("stopping: requests under way are finished first");
     stop.cancel();
-    terminated().await;
+    signals.next().await;
     std::process::exit(1);
 }
 
+/// What asks the process to leave. Listened to once for all signals: between two listeners one would be lost.
 #[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+struct Signals(Option<[tokio::signal::unix::Signal; 2]>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let both = signal(SignalKind::terminate()).and_then(|t| Ok([t, signal(SignalKind::interrupt())?]));
+        Self(both.ok())
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some([terminate, interrupt]) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            None => std::future::pending().await,
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn terminated() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
