@@ -16,6 +16,9 @@ use super::block::BlockId;
 /// Blocks between two looks at the most: a transaction that everybody has and nobody mines pays too little, and asking
 /// for it does not help.
 const PAUSE_BLOCKS_MAX: u64 = 32;
+/// The same of a private one. A relay keeps what it takes for some blocks (Flashbots Protect: 25) and never says what it
+/// did with it, so that it is given the bytes anew before that.
+const RELAY_PAUSE_BLOCKS_MAX: u64 = 16;
 /// Where no blocks are seen, time passes for them.
 const PAUSE_MIN: Duration = Duration::from_secs(4);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
@@ -203,6 +206,8 @@ pub struct Life {
     look_by: Timestamp,
     pause: Duration,
     height: u64,
+    /// Only relays have it.
+    is_private: bool,
     /// When public backends get it, though it is private; `None` once they did, and where they never shall.
     escalates_at: Option<Timestamp>,
     /// The height at which the nonce was found to be used, or the rival is.
@@ -230,16 +235,18 @@ impl Life {
             look_by: if fresh { now + PAUSE_MIN } else { now },
             pause: PAUSE_MIN,
             height,
+            is_private: false,
             escalates_at: None,
             used_at: None,
             is_replaced_for_good: false,
         }
     }
 
-    /// The same, private until then and no longer.
+    /// The same, for relays only: until then, or for good.
     #[must_use]
-    pub fn private_until(mut self, at: Option<Timestamp>) -> Self {
-        self.escalates_at = at;
+    pub fn privately(mut self, until: Option<Timestamp>) -> Self {
+        self.is_private = true;
+        self.escalates_at = until;
         self
     }
 
@@ -348,6 +355,7 @@ impl Life {
         }
         if self.fate.is_open() && self.escalates_at.is_some_and(|at| now >= at) {
             self.escalates_at = None;
+            self.is_private = false;
             self.look_at = self.height + 1;
             return Next::Escalate;
         }
@@ -430,7 +438,8 @@ impl Life {
         } else {
             self.fate = Fate::Pending;
         }
-        self.pause_blocks = (self.pause_blocks * 2).min(PAUSE_BLOCKS_MAX);
+        let pause_max = if self.is_private { RELAY_PAUSE_BLOCKS_MAX } else { PAUSE_BLOCKS_MAX };
+        self.pause_blocks = (self.pause_blocks * 2).min(pause_max);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         self.look_by = now + self.pause;
         self.look_at = self.height + self.pause_blocks;
@@ -438,6 +447,10 @@ impl Life {
             // Nowhere at all: whoever can be reached, and again in the next block if that has not helped.
             self.look_at = self.height + 1;
             self.look_by = now + PAUSE_MIN;
+            return Next::SendToAll;
+        }
+        // That a relay has it does not say that anybody is shown it.
+        if self.is_private {
             return Next::SendToAll;
         }
         if looked.lacks.is_empty() { Next::Nothing } else { Next::Send(looked.lacks) }

@@ -108,9 +108,10 @@ impl Ledger {
                 record.fate = Fate::Pending;
             }
             let age = Duration::from_secs(since(record.submitted_at_s)).max(Duration::from_millis(1));
-            let escalates_at =
-                private_for.filter(|_| record.is_secret()).map(|d| now + d.saturating_sub(age));
-            let life = Life::resume(now, record.nonce, 0, record.fate, age).private_until(escalates_at);
+            let mut life = Life::resume(now, record.nonce, 0, record.fate, age);
+            if record.is_secret() {
+                life = life.privately(private_for.map(|d| now + d.saturating_sub(age)));
+            }
             desk.put(life, record, None, 0);
         }
         let changed = tokio::sync::watch::Sender::new(0);
@@ -132,7 +133,10 @@ impl Ledger {
     ) -> Result<Begun, JournalError> {
         let (hash, sender) = (transaction.hash(), transaction.sender());
         let at_s = unix_time_s();
-        let escalates_at = self.private_for.filter(|_| private).map(|private_for| now + private_for);
+        let begun = |nonce| {
+            let life = Life::begin(now, nonce, height);
+            if private { life.privately(self.private_for.map(|d| now + d)) } else { life }
+        };
         let (record, is_new) = {
             let mut desk = self.desk();
             let full = desk.by_hash.len() >= ENTRIES_MAX;
@@ -140,8 +144,7 @@ impl Ledger {
                 kept.submitting += 1;
                 if kept.submitting == 1 && !kept.record.fate.was_promised() {
                     // It was refused, or expired: handed in anew it has a life anew.
-                    let life = Life::begin(now, kept.record.nonce, height);
-                    kept.life = life.private_until(escalates_at);
+                    kept.life = begun(kept.record.nonce);
                     (kept.record.private, kept.record.escalated) = (private, false);
                     kept.record.fate = Fate::Submitted;
                     (kept.record.submitted_at_s, kept.record.changed_at_s) = (at_s, at_s);
@@ -166,7 +169,7 @@ impl Ledger {
                         resends: 0,
                         told: BTreeMap::new(),
                     };
-                    let life = Life::begin(now, record.nonce, height).private_until(escalates_at);
+                    let life = begun(record.nonce);
                     desk.put(life, record.clone(), Some(bytes.clone()), 1);
                     (record, true)
                 }

@@ -17,7 +17,7 @@ use super::retention::Depth;
 use super::set::{BACKENDS_MAX, BackendIndex, BackendSet};
 use super::shedding::Shedding;
 use super::suspicion::Suspicion;
-use super::{Outcome, Remembered, RememberedRetirement, Timestamp};
+use super::{Class, Outcome, Remembered, RememberedRetirement, Timestamp};
 
 /// On its way back a backend may be this much slower than its best peer.
 const KEEPS_UP_FACTOR: f64 = 1.5;
@@ -76,6 +76,11 @@ pub struct Fleet {
     pub(super) condemned: BackendSet,
     /// Who is gone for good.
     pub(super) retired: BackendSet,
+}
+
+/// A limit or a full queue says nothing of how well a backend is.
+fn is_about_room(class: Class) -> bool {
+    matches!(class, Class::RateLimited | Class::Overloaded | Class::QuotaExhausted)
 }
 
 fn overlaps(labels: &[&DomainLabels]) -> Vec<u32> {
@@ -261,6 +266,9 @@ impl Fleet {
         let (lesson, paused) = backend.learn(now, need.class, need.method, took, outcome);
         if paused {
             self.notes.write(now, index, Change::Paused { class: outcome.class });
+            if !is_about_room(outcome.class) {
+                self.eject_everywhere(now, index);
+            }
         }
         match lesson {
             Lesson::Nothing => {}
@@ -338,6 +346,15 @@ impl Fleet {
             (experience.health.consecutive_failures(), experience.health.error_rate(now));
         self.backends[index.get()].experience[class.index()].admission.eject(now);
         self.notes.write(now, index, Change::Ejected { class, failures_in_a_row, error_rate });
+    }
+
+    /// Whoever is left alone for anything but want of room comes back in steps, and not at the end of a pause.
+    fn eject_everywhere(&mut self, now: Timestamp, index: BackendIndex) {
+        for class in MethodClass::ALL {
+            if self.may_eject(now, index, class) {
+                self.backends[index.get()].experience[class.index()].admission.eject(now);
+            }
+        }
     }
 
     /// Whether it takes part, could come back, and somebody else is well.

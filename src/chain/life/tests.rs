@@ -276,8 +276,8 @@ proptest! {
 fn t9_what_is_private_stays_so_until_the_time_that_was_set_and_is_told_once() {
     let tick = Happened::Tick { is_reachable: false };
     let mut kept = taken();
-    let mut until = taken().private_until(Some(at(60)));
-    let mut held = Life::begin(at(0), Some(5), 100).private_until(Some(at(60)));
+    let mut until = taken().privately(Some(at(60)));
+    let mut held = Life::begin(at(0), Some(5), 100).privately(Some(at(60)));
     held.on(at(0), Happened::Held);
     for s in 0..60 {
         for life in [&mut kept, &mut until, &mut held] {
@@ -294,9 +294,30 @@ fn t9_what_is_private_stays_so_until_the_time_that_was_set_and_is_told_once() {
 
 #[test]
 fn t9_what_is_in_a_block_by_then_is_not_escalated() {
-    let mut life = taken().private_until(Some(at(60)));
+    let mut life = taken().privately(Some(at(60)));
     life.on(at(1), Happened::Included(block(101), 0));
     for s in 0..120 {
         assert_eq!(life.on(at(s), Happened::Tick { is_reachable: true }), Next::Nothing);
     }
+}
+
+#[test]
+fn t9_a_relay_that_keeps_a_transaction_and_never_shows_it_to_anybody_is_given_it_again() {
+    let relay = BackendSet::from_iter([BackendIndex::at(0)]);
+    let mut resent_at = Vec::new();
+    let mut public = taken();
+    let mut private = taken().privately(None);
+    for height in 101..=300 {
+        let looked = Happened::Looked(Looked { has: relay, height, ..Looked::default() });
+        if private.on(at(height), Happened::Grown(height)) == Next::Look
+            && private.on(at(height), looked) == Next::SendToAll
+        {
+            resent_at.push(height);
+        }
+        if public.on(at(height), Happened::Grown(height)) == Next::Look {
+            assert_eq!(public.on(at(height), looked), Next::Nothing, "a pool that has it gossips it");
+        }
+    }
+    let gaps = resent_at.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(resent_at.len() > 10 && gaps.max() < Some(25), "relays forget after 25 blocks: {resent_at:?}");
 }

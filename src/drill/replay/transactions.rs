@@ -66,7 +66,11 @@ impl<S: Steering> Replay<'_, S> {
         let session = draws.below(u64::from(self.scenario.load.sessions)) as usize;
         let (height, _) = self.steering.heights();
         // Each is its sender's only one: what became of others never stands in its way.
-        let life = self.steering.keeps_a_journal().then(|| Life::begin(now, Some(0), height));
+        let is_private = self.private.iter().any(|private| *private);
+        let life = self.steering.keeps_a_journal().then(|| {
+            let life = Life::begin(now, Some(0), height);
+            if is_private { life.privately(None) } else { life }
+        });
         if life.is_some() {
             self.open.push(number);
         }
