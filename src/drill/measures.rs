@@ -252,6 +252,9 @@ struct Diverting {
     done: Option<Duration>,
 }
 
+/// Looks at who is in use come this soon after a failure that takes somebody out.
+const FAILED_LATELY: Duration = Duration::from_secs(2);
+
 impl Diverting {
     /// Where too few calls came in all to fill the window: the last one that went there, but for the one that may.
     fn of_a_few(&self) -> Option<Duration> {
@@ -269,6 +272,8 @@ pub(super) struct Gauge {
     first_fault: Duration,
     halts: Vec<(Duration, Duration)>,
     out: Vec<bool>,
+    /// When each backend last failed a call.
+    failed_at: Vec<Option<Duration>>,
     dead: Vec<(usize, Duration, Option<Duration>)>,
     sessions: Vec<u64>,
 }
@@ -324,6 +329,7 @@ impl Gauge {
                 .map(|phase| (phase.start, phase.end))
                 .collect(),
             out: vec![false; backends],
+            failed_at: vec![None; backends],
             dead,
             sessions: vec![0; scenario.load.sessions as usize],
         }
@@ -391,12 +397,19 @@ impl Gauge {
         *highest = head.max(*highest);
     }
 
+    /// A backend failed a call.
+    pub(super) fn failed(&mut self, now: Timestamp, backend: usize) {
+        self.failed_at[backend] = Some(now.since_origin());
+    }
+
     /// Looks whether a backend is in use.
     pub(super) fn look(&mut self, now: Timestamp, backend: usize, is_out: bool, is_retired: bool) {
         let at = now.since_origin();
         if is_out && !self.out[backend] {
             self.measures.ejections += 1;
-            let in_halt = self.halts.iter().any(|(start, end)| (*start..*end).contains(&at));
+            // Who fails is taken out for that, whatever the chain does.
+            let failed = self.failed_at[backend].is_some_and(|failed_at| at - failed_at < FAILED_LATELY);
+            let in_halt = !failed && self.halts.iter().any(|(start, end)| (*start..*end).contains(&at));
             self.measures.ejections_in_halt += u64::from(in_halt);
         }
         self.out[backend] = is_out;

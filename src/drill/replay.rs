@@ -74,6 +74,7 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         ticked_at: Timestamp::ZERO,
         open: Vec::new(),
         asked_around: vec![None; scenario.load.sessions as usize],
+        nonce_is_known: vec![false; scenario.load.sessions as usize],
         scenario,
         seed,
         steering,
@@ -248,6 +249,8 @@ struct Replay<'a, S: Steering> {
     ticked_at: Timestamp,
     /// When each session's nonce was last asked for in several places.
     asked_around: Vec<Option<Timestamp>>,
+    /// Of which sessions the journal knows the nonce: they were told it, or that a transaction of theirs is out.
+    nonce_is_known: Vec<bool>,
 }
 
 impl<S: Steering> Replay<'_, S> {
@@ -338,6 +341,9 @@ impl<S: Steering> Replay<'_, S> {
                 let backend = usize::from(backend);
                 let method = self.method_of(question);
                 let outcome = self.world.verdict(method, reply);
+                if outcome.hurts_health {
+                    self.gauge.failed(now, backend);
+                }
                 let took = Duration::from_micros(u64::from(took_us));
                 self.steering.question_ended(now, backend, question, took, outcome);
                 self.probing[backend] -= 1;
@@ -530,6 +536,9 @@ impl<S: Steering> Replay<'_, S> {
         let slot = &mut self.requests[request as usize];
         let Some(course) = &mut slot.course else { return };
         let outcome = self.world.verdict(slot.method, flying.reply);
+        if outcome.hurts_health {
+            self.gauge.failed(now, flying.backend);
+        }
         let sent = !flying.reply.answer.is_before_sending();
         let told = Told::Ended { backend: flying.backend, outcome, sent };
         match self.steering.on(now, course, told) {
@@ -711,6 +720,11 @@ impl<S: Steering> Replay<'_, S> {
 
     fn finish_request(&mut self, now: Timestamp, request: u32, ended: Ended) {
         let ended = self.highest(now, request, ended);
+        if self.is_own_nonce(request)
+            && ended.said().is_some_and(|(answer, facts)| answer.is_ok() && !facts.wrong)
+        {
+            self.nonce_is_known[self.requests[request as usize].session] = true;
+        }
         let slot = &self.requests[request as usize];
         let (started, is_retry) = (slot.started, slot.is_retry);
         let answered = self.end_read(now, request, ended);

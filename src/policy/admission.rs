@@ -38,6 +38,8 @@ const PROVEN_METHODS: usize = 8;
 const PROBE_GAP: Duration = Duration::from_millis(700);
 /// Who must answer well for a longer time is asked so many times in it.
 const PROBES_WHILE_PROVING: u32 = 8;
+/// Who was thrown out for one method proves itself on that one, as long as one is asked within this time.
+const BLAMED_FOR: Duration = Duration::from_secs(3);
 /// A first ejection, and the longest of a series.
 const PROBATION: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// After this long without a relapse a backend is as good as new.
@@ -68,6 +70,8 @@ pub struct Admission {
     /// When it was last ejected.
     ejected_at: Timestamp,
     proven: Proven,
+    /// What it failed at last and has not answered since, and when.
+    blamed: Option<(&'static str, Timestamp)>,
 }
 
 /// How many copies of calls of each method went to one that is on its way back. Who lies may lie about one of them only.
@@ -143,9 +147,14 @@ impl Admission {
     /// The same for a copy of a call whose answer can be held against the client's: while it comes back, some of each
     /// method, however many there were of others.
     pub fn wants_copy_of(&mut self, now: Timestamp, method: &'static str) -> bool {
-        let wants = self.wants_copy(now);
+        let wants = self.wants_copy(now, Some(method));
         let returns = matches!(self.state, State::Shadowed { .. } | State::Returning { .. });
         (returns && self.proven.wants(now, method)) || wants
+    }
+
+    /// When it failed at this method, where that was the last one it failed at and it has not answered it since.
+    pub(super) fn failed_at(&self, method: Option<&'static str>) -> Option<Timestamp> {
+        self.blamed.filter(|(blamed, _)| method == Some(blamed)).map(|(_, at)| at)
     }
 
     /// When it was last ejected, and how often in this series.
@@ -153,8 +162,15 @@ impl Admission {
         (self.ejected_at, self.relapses)
     }
 
-    /// Whether a copy of a request should go to it now; if so, one is assumed to be sent.
-    pub fn wants_copy(&mut self, now: Timestamp) -> bool {
+    /// Whether a copy of a request for this method should go to it now; if so, one is assumed to be sent.
+    pub fn wants_copy(&mut self, now: Timestamp, method: Option<&'static str>) -> bool {
+        // Answering others well proves nothing where one method fails alone.
+        let is_beside_the_point = self
+            .blamed
+            .is_some_and(|(blamed, since)| method != Some(blamed) && now.since(since) < BLAMED_FOR);
+        if is_beside_the_point && matches!(self.state, State::Out { .. } | State::Shadowed { .. }) {
+            return false;
+        }
         match &mut self.state {
             State::Out { until } if now >= *until => {
                 self.state = State::Shadowed { since: now, successes: 0, copied_at: now, unheard: 1 };
@@ -180,7 +196,7 @@ impl Admission {
     }
 
     /// The same for a question of the proxy's own, which must do where no copies come: few, since they cost.
-    pub fn wants_probe(&mut self, now: Timestamp) -> bool {
+    pub fn wants_probe(&mut self, now: Timestamp, method: &'static str) -> bool {
         let quiet = match &self.state {
             State::Shadowed { successes, copied_at, .. } if *successes >= SHADOW_SUCCESSES => {
                 now.since(*copied_at) >= (self.probation() / 2 / PROBES_WHILE_PROVING).max(PROBE_GAP)
@@ -192,12 +208,13 @@ impl Admission {
             State::Out { until } => now >= *until && now.since(*until) >= PROBE_GAP,
             State::Admitted => false,
         };
-        quiet && self.wants_copy(now)
+        quiet && self.wants_copy(now, Some(method))
     }
 
     /// A good answer, to a copy or to a client's request. `keeps_up` says whether it is not much slower
     /// than its peers.
-    pub fn succeeded(&mut self, now: Timestamp, keeps_up: bool) {
+    pub fn succeeded(&mut self, now: Timestamp, method: Option<&'static str>, keeps_up: bool) {
+        self.blamed = self.blamed.filter(|(blamed, _)| method != Some(blamed));
         // Each relapse doubles the time it has to answer copies without a fault.
         let proving = self.probation() / 2;
         match &mut self.state {
@@ -231,7 +248,8 @@ impl Admission {
 
     /// A hard failure while it is on its way back throws it out again; while it is admitted, its error rate
     /// decides (one failure evicts nobody).
-    pub fn failed(&mut self, now: Timestamp) {
+    pub fn failed(&mut self, now: Timestamp, method: Option<&'static str>) {
+        self.blamed = method.map(|method| (method, now)).or(self.blamed);
         match self.state {
             State::Admitted | State::Out { .. } => {}
             // It is still the same outage: no relapse, only another look a little later.
@@ -268,15 +286,15 @@ mod tests {
                 Standing::Admitted => return (shares, at(ms).since(at(from_ms))),
                 Standing::Out => {}
                 Standing::Shadowed => {
-                    if admission.wants_copy(at(ms)) {
-                        admission.succeeded(at(ms), true);
+                    if admission.wants_copy(at(ms), None) {
+                        admission.succeeded(at(ms), None, true);
                     }
                 }
                 Standing::Returning { share } => {
                     if shares.last() != Some(&share) {
                         shares.push(share);
                     }
-                    admission.succeeded(at(ms), true);
+                    admission.succeeded(at(ms), None, true);
                 }
             }
         }
@@ -316,11 +334,11 @@ mod tests {
         for ms in (0..120_000u64).step_by(10) {
             let is_well = !(ms / 5_000).is_multiple_of(2);
             let answered = |admission: &mut Admission| match is_well {
-                true => admission.succeeded(at(ms), true),
-                false => admission.failed(at(ms)),
+                true => admission.succeeded(at(ms), None, true),
+                false => admission.failed(at(ms), None),
             };
             match admission.standing(at(ms)) {
-                Standing::Shadowed if admission.wants_copy(at(ms)) => answered(&mut admission),
+                Standing::Shadowed if admission.wants_copy(at(ms), None) => answered(&mut admission),
                 Standing::Returning { share } => {
                     served += share;
                     answered(&mut admission);
@@ -335,22 +353,22 @@ mod tests {
     #[test]
     fn a_failure_on_the_way_back_throws_it_out_and_one_in_full_service_does_not() {
         let mut admission = Admission::default();
-        admission.failed(at(0));
+        admission.failed(at(0), None);
         assert_eq!(admission.standing(at(0)), Standing::Admitted);
         admission.eject(at(0));
-        assert!(admission.wants_copy(at(1_000)));
-        admission.failed(at(1_010));
+        assert!(admission.wants_copy(at(1_000), None));
+        admission.failed(at(1_010), None);
         assert_eq!(admission.standing(at(1_020)), Standing::Out);
         assert_eq!(admission.ejections().1, 1, "a copy that fails is no relapse");
         let (shares, _) = way_back(&mut admission, 1_020);
         assert_eq!(shares, STEPS);
         admission.eject(at(20_000));
         for ms in (22_000..26_000).step_by(10) {
-            admission.wants_copy(at(ms));
-            admission.succeeded(at(ms), true);
+            admission.wants_copy(at(ms), None);
+            admission.succeeded(at(ms), None, true);
         }
         assert!(matches!(admission.standing(at(26_000)), Standing::Returning { .. }));
-        admission.failed(at(26_000));
+        admission.failed(at(26_000), None);
         assert_eq!((admission.standing(at(26_010)), admission.ejections().1), (Standing::Out, 3));
     }
 
@@ -359,8 +377,8 @@ mod tests {
         let mut admission = Admission::default();
         admission.eject(at(0));
         for ms in (1_000..60_000).step_by(100) {
-            admission.wants_copy(at(ms));
-            admission.succeeded(at(ms), false);
+            admission.wants_copy(at(ms), None);
+            admission.succeeded(at(ms), None, false);
         }
         assert_eq!(admission.standing(at(60_000)), Standing::Shadowed);
     }
@@ -377,10 +395,25 @@ mod tests {
             let method = if rare { "eth_getBalance" } else { "eth_call" };
             copies[usize::from(rare)] += u32::from(admission.wants_copy_of(at(ms), method));
             if ms % 1_000 == 0 {
-                admission.succeeded(at(ms), true);
+                admission.succeeded(at(ms), None, true);
             }
         }
         assert!(copies[1] >= u32::from(PROVEN_COPIES), "{copies:?}");
         assert!(copies[0] < 80, "and no more than proof takes: {copies:?}");
+    }
+
+    #[test]
+    fn h8_who_fails_at_one_method_proves_itself_on_that_one_while_it_is_asked_for() {
+        let mut admission = Admission::default();
+        admission.failed(at(0), Some("eth_getTransactionReceipt"));
+        admission.eject(at(0));
+        assert!(!admission.wants_copy(at(1_500), Some("eth_getBlockByNumber")));
+        assert!(!admission.wants_probe(at(2_900), "eth_getBlockByNumber"));
+        assert!(admission.wants_copy(at(3_100), Some("eth_getTransactionReceipt")));
+        admission.failed(at(3_200), Some("eth_getTransactionReceipt"));
+        assert!(!admission.wants_copy(at(6_000), Some("eth_getBlockByNumber")), "it fails still");
+        assert!(admission.wants_copy(at(6_300), Some("eth_getBlockByNumber")), "nobody asks for it any more");
+        admission.succeeded(at(6_400), Some("eth_getTransactionReceipt"), true);
+        assert!(admission.wants_copy(at(6_500), Some("eth_getBlockByNumber")));
     }
 }

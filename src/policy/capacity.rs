@@ -12,10 +12,18 @@ use super::rate::Rate;
 
 /// A refusal cuts the rate to this part of what is answered: what was refused would be refused again.
 const DECREASE: f64 = 0.95;
-/// While nothing is refused the learned rate grows by this part of itself a second at first.
-const INCREASE_PER_S: f64 = 0.02;
-/// After this long without a refusal it grows in earnest, with the third power of time.
+/// One lesson leaves at least this part of what was known.
+const LESSON_MAX: f64 = 0.7;
+/// After this long without a refusal the learned rate grows in earnest, with the third power of time.
 const CONVEX_AFTER: Duration = Duration::from_secs(10);
+/// Each refusal that finds the same limit again, within this part of it, makes that twice as long, and no longer than this:
+/// a limit that is exact is not to be run into every few seconds.
+const SAME_LIMIT: f64 = 0.15;
+const CONVEX_AFTER_MAX: Duration = Duration::from_secs(80);
+/// After this part of it more than a little has been tried.
+const TRIED_PART: u32 = 5;
+/// Until then it grows by this part of itself.
+const INCREASE: f64 = 0.2;
 /// But never beyond so many times what it answers now.
 const GROWTH_MAX: f64 = 1.5;
 /// A backend that answers less than this part of what it is sent is ill rather than short of capacity.
@@ -51,8 +59,11 @@ const TRIED: f64 = 0.5;
 const IN_FLIGHT_SMOOTHING: f64 = 0.05;
 /// Usual latency is averaged over so many answers, recent over a tenth of it.
 const USUAL_ANSWERS: f64 = 600.0;
-/// While answers take much longer than usual, that becomes the usual so many times more slowly: a queue that stays full is
+/// Of the first so many answers the plain average is the usual latency.
+const FIRST_ANSWERS: u32 = 32;
+/// While answers take so many times as long as usual, that becomes the usual more slowly by the second factor: a queue that stays full is
 /// no new way there, and without this it would be after some seconds.
+const SLOW: f64 = 1.5;
 const RELUCTANCE: f64 = 16.0;
 /// Recent latency may be this many times the usual one before the limit shrinks.
 const TOLERANCE: f64 = 2.0;
@@ -69,6 +80,8 @@ pub struct Capacity {
     answering: Rate,
     overloading: Rate,
     in_flight_max: f64,
+    /// Up to [`FIRST_ANSWERS`].
+    answers: u32,
     usual_latency_ns: f64,
     recent_latency_ns: f64,
 }
@@ -84,6 +97,7 @@ impl Capacity {
             answering: Rate::default(),
             overloading: Rate::default(),
             in_flight_max: IN_FLIGHT_START,
+            answers: 0,
             usual_latency_ns: 0.0,
             recent_latency_ns: 0.0,
         }
@@ -107,8 +121,20 @@ impl Capacity {
             return;
         }
         let takes = (self.answering.per_s(now) * DECREASE).max(LEARNED_MIN_PER_S);
-        let known = self.learned_per_s(now).unwrap_or(f64::INFINITY);
-        self.learned = Some(Learned { per_s: takes.min(known), since: now, refused_at: now });
+        // Who is sent less answers less, which is no news of what it takes.
+        let (at_least, at_most) =
+            self.learned_per_s(now).map_or((0.0, f64::INFINITY), |known| (known * LESSON_MAX, known));
+        let per_s = takes.max(at_least).min(at_most);
+        let convex_after = match self.learned {
+            Some(before) if (per_s - before.per_s).abs() > SAME_LIMIT * before.per_s => CONVEX_AFTER,
+            // More was tried, and refused.
+            Some(before) if now.since(before.since) >= before.convex_after / TRIED_PART => {
+                (before.convex_after * 2).min(CONVEX_AFTER_MAX)
+            }
+            Some(before) => before.convex_after,
+            None => CONVEX_AFTER,
+        };
+        self.learned = Some(Learned { per_s, since: now, refused_at: now, convex_after });
     }
 
     /// It refused a call for want of resources, as a full queue does. Whether its queue is full: it answers a good
@@ -149,14 +175,16 @@ impl Capacity {
             }
         }
         let took_ns = took.as_nanos() as f64;
-        if self.usual_latency_ns == 0.0 {
-            (self.usual_latency_ns, self.recent_latency_ns) = (took_ns, took_ns);
-        }
+        self.answers = (self.answers + 1).min(FIRST_ANSWERS);
         let is_slow =
-            self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns && took_ns > self.usual_latency_ns;
-        let answers = USUAL_ANSWERS * if is_slow { RELUCTANCE } else { 1.0 };
+            self.recent_latency_ns >= SLOW * self.usual_latency_ns && took_ns > self.usual_latency_ns;
+        let answers = match self.answers {
+            // One of the first answers alone may be far from what is usual.
+            first if first < FIRST_ANSWERS => f64::from(first),
+            _ => USUAL_ANSWERS * if is_slow { RELUCTANCE } else { 1.0 },
+        };
         self.usual_latency_ns += (took_ns - self.usual_latency_ns) / answers;
-        self.recent_latency_ns += (took_ns - self.recent_latency_ns) * 10.0 / USUAL_ANSWERS;
+        self.recent_latency_ns += (took_ns - self.recent_latency_ns) / answers.min(USUAL_ANSWERS / 10.0);
         let gradient = (TOLERANCE * self.usual_latency_ns / self.recent_latency_ns.max(1.0)).clamp(0.5, 1.0);
         let target = self.in_flight_max * gradient + IN_FLIGHT_SLACK;
         // What has not been tried says nothing of how much more it would take.
@@ -196,8 +224,8 @@ impl Capacity {
 
     fn learned_per_s(&self, now: Timestamp) -> Option<f64> {
         let learned = self.learned.filter(|learned| now.since(learned.refused_at) < LEARNED_FOR)?;
-        let age_s = now.since(learned.since).as_secs_f64();
-        let growth = 1.0 + INCREASE_PER_S * age_s + cubed(age_s / CONVEX_AFTER.as_secs_f64());
+        let age = now.since(learned.since).as_secs_f64() / learned.convex_after.as_secs_f64();
+        let growth = 1.0 + INCREASE * age + cubed(age);
         // What has not been tried is not believed: an idle backend's limit stays what it was.
         let tried = learned.per_s.max(GROWTH_MAX * self.answering.per_s(now));
         Some((learned.per_s * growth).min(tried))
@@ -207,7 +235,7 @@ impl Capacity {
     /// answers take much longer than usual. A limit that nobody has run into shows nothing.
     pub fn load(&self, now: Timestamp, in_flight: u32) -> Option<(f64, f64)> {
         let refused = self.learned.is_some_and(|learned| now.since(learned.refused_at) < REFUSED_LATELY);
-        let is_congested = f64::from(in_flight) >= self.in_flight_max
+        let is_congested = f64::from(in_flight) >= CROWDED_FROM * self.in_flight_max
             && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns;
         if !refused && !is_congested {
             return None;
@@ -237,6 +265,8 @@ struct Learned {
     /// From when on it grows.
     since: Timestamp,
     refused_at: Timestamp,
+    /// When that is in earnest.
+    convex_after: Duration,
 }
 
 #[cfg(test)]

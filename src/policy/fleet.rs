@@ -21,6 +21,8 @@ use super::{Class, Outcome, Remembered, RememberedRetirement, Timestamp};
 
 /// On its way back a backend may be this much slower than its best peer.
 const KEEPS_UP_FACTOR: f64 = 1.5;
+/// Who has answered fewer calls lately than this is known too little to be trusted after a failure.
+const HARDLY_ASKED: f64 = 5.0;
 /// Differences below this are nobody's concern.
 const KEEPS_UP_SLACK: Duration = Duration::from_millis(50);
 
@@ -281,7 +283,7 @@ impl Fleet {
                 match alone {
                     // Nobody is better off: whoever answers serves.
                     true => experience.admission.admit(),
-                    false => experience.admission.succeeded(now, keeps_up),
+                    false => experience.admission.succeeded(now, need.method, keeps_up),
                 }
                 if before != Standing::Admitted && experience.admission.standing(now) == Standing::Admitted {
                     experience.health.forgive();
@@ -290,7 +292,7 @@ impl Fleet {
             }
             Lesson::Failed => {
                 self.suspicion.failed(now, index);
-                self.backends[index.get()].experience[need.class.index()].admission.failed(now);
+                self.backends[index.get()].experience[need.class.index()].admission.failed(now, need.method);
                 self.eject_if_suspect(now, index, need.class);
             }
         }
@@ -339,7 +341,13 @@ impl Fleet {
     /// alike, our own network or the chain is to blame, and nobody is taken out.
     fn eject_if_suspect(&mut self, now: Timestamp, index: BackendIndex, class: MethodClass) {
         let experience = &self.backends[index.get()].experience[class.index()];
-        if !experience.is_suspect(now) || !self.may_eject(now, index, class) {
+        // Of one that is hardly ever asked, one failure is all that will be heard before clients need it.
+        let answers = |index: BackendIndex| {
+            self.backends[index.get()].experience[class.index()].health.successes(now) >= HARDLY_ASKED
+        };
+        let is_hardly_asked = !answers(index)
+            && self.favourite().is_some_and(|(favourite, _)| favourite != index && answers(favourite));
+        if !(experience.is_suspect(now) || is_hardly_asked) || !self.may_eject(now, index, class) {
             return;
         }
         let (failures_in_a_row, error_rate) =
@@ -349,7 +357,7 @@ impl Fleet {
     }
 
     /// Whoever is left alone for anything but want of room comes back in steps, and not at the end of a pause.
-    fn eject_everywhere(&mut self, now: Timestamp, index: BackendIndex) {
+    pub(super) fn eject_everywhere(&mut self, now: Timestamp, index: BackendIndex) {
         for class in MethodClass::ALL {
             if self.may_eject(now, index, class) {
                 self.backends[index.get()].experience[class.index()].admission.eject(now);

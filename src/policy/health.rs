@@ -141,6 +141,11 @@ impl Health {
         failures / (failures + self.successes * kept + PRIOR_SUCCESSES)
     }
 
+    /// Good answers, as far as they still count.
+    pub(super) fn successes(&self, now: Timestamp) -> f64 {
+        self.successes * halved(now, self.at, ERROR_HALF_LIFE)
+    }
+
     /// Failures in a row, up to now.
     pub fn consecutive_failures(&self) -> u32 {
         self.consecutive_failures

@@ -304,7 +304,12 @@ impl Fleet {
             backend.lookout.sought(now);
         }
         if outcome.hurts_health && !matches!(question, Question::Real(_)) {
+            let was_away = backend.is_away();
             backend.is_missed(now);
+            // Nobody has met its failures perhaps, and yet it comes back in steps.
+            if backend.is_away() && !was_away {
+                self.eject_everywhere(now, index);
+            }
         }
         self.settle_retirement(now, index);
     }
@@ -369,7 +374,7 @@ impl Backend {
         classes.into_iter().find(|class| {
             let admission = &mut self.experience[class.index()].admission;
             let returns = matches!(admission.standing(now), Standing::Shadowed | Standing::Returning { .. });
-            returns && admission.wants_probe(now)
+            returns && admission.wants_probe(now, Question::Real(*class).call().0)
         })
     }
 

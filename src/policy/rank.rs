@@ -28,7 +28,7 @@ const BEATEN_FOR: Duration = Duration::from_millis(500);
 /// By a little, for this long: what is left of a chance failure in the averages passes too.
 const BEATEN_A_LITTLE_FOR: Duration = Duration::from_secs(3);
 /// A favourite that is well is left for a better one this often in a minute and no more.
-const SWITCHES_PER_MINUTE: usize = 3;
+const SWITCHES_PER_MINUTE: usize = 2;
 /// A favourite that lacks the head for no longer than this keeps its place: blocks reach one node after the other.
 const LAGGED_FOR: Duration = Duration::from_secs(1);
 /// One request in so many goes first to a primary that has not been measured lately, so that a
@@ -207,7 +207,7 @@ impl Fleet {
                 .filter(|_| need.class == MethodClass::State && matches!(need.rests, Rests::OnHeight(_)));
             let wants = match compared {
                 Some(method) => admission.wants_copy_of(now, method),
-                None => admission.wants_copy(now),
+                None => admission.wants_copy(now, need.method),
             };
             if wants {
                 backend.lookout.sought(now);
@@ -569,6 +569,11 @@ impl Fleet {
                     && (!health.is_known() || now.since(health.measured_at()) >= EXPLORE_AFTER)
                     && (health.consecutive_failures() == 0
                         || now.since(health.measured_at()) >= EXPLORE_FAILED_AFTER)
+                    && backend
+                        .experience(need.class)
+                        .admission
+                        .failed_at(need.method)
+                        .is_none_or(|at| now.since(at) >= EXPLORE_FAILED_AFTER)
                     && backend.spec().tier == tier
                     && backend.identity() == Identity::Confirmed
                     && !doubtful.contains(*index)

@@ -20,9 +20,13 @@ use super::reach::Rests;
 
 /// What is admitted is held at this part of what all backends take.
 const AIM: f64 = 0.97;
-/// Changes of the level a second for each time that the load exceeds the aim by its own size.
-const GAIN_PER_S: f64 = 1.0;
-/// When there is room again the level falls so fast.
+/// The level for each time that the load exceeds the aim by its own size: a quarter too much turns all bulk away. Calls
+/// under way add up what is admitted beyond what is taken, so that this alone settles; a level that itself added up would
+/// swing to and fro.
+const GAIN: f64 = 4.0;
+/// Slow changes of the level a second for the same, until the aim is met in the long run too.
+const TRIM_PER_S: f64 = 0.3;
+/// When there is room again these go so fast.
 const RELIEF_PER_S: f64 = 0.5;
 /// Steps of the level are for at most this long: between two requests of a quiet client nothing was learned.
 const STEP_MAX: Duration = Duration::from_millis(100);
@@ -37,6 +41,8 @@ const CROWDED: f64 = 0.9;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shedding {
     level: f64,
+    /// The slow part of it.
+    trim: f64,
     at: Timestamp,
 }
 
@@ -44,11 +50,12 @@ impl Shedding {
     fn follow(&mut self, now: Timestamp, used: Option<f64>) {
         let step_s = now.since(self.at).min(STEP_MAX).as_secs_f64();
         self.at = now;
-        let per_s = match used {
-            Some(used) => GAIN_PER_S * (used - AIM),
-            None => -RELIEF_PER_S,
+        let (at_once, per_s) = match used {
+            Some(used) => (GAIN * (used - AIM), TRIM_PER_S * (used - AIM)),
+            None => (0.0, -RELIEF_PER_S),
         };
-        self.level = (self.level + per_s * step_s).clamp(0.0, LEVEL_MAX);
+        self.trim = (self.trim + per_s * step_s).clamp(0.0, LEVEL_MAX);
+        self.level = (self.trim + at_once).clamp(0.0, LEVEL_MAX);
     }
 
     /// The share of requests of this urgency that are turned away.

@@ -21,7 +21,7 @@ pub(super) struct Further {
 
 impl<S: Steering> Replay<'_, S> {
     /// Whether a request asks for the pending nonce of a wallet that sends here: every session does, where any does.
-    fn is_own_nonce(&self, request: u32) -> bool {
+    pub(super) fn is_own_nonce(&self, request: u32) -> bool {
         let slot = &self.requests[request as usize];
         slot.transaction.is_none()
             && slot.block == BlockAsked::Pending
@@ -78,14 +78,6 @@ impl<S: Steering> Replay<'_, S> {
         }
     }
 
-    /// Whether the journal follows a transaction that this session was promised.
-    fn follows(&self, session: usize) -> bool {
-        self.open
-            .iter()
-            .map(|number| &self.transactions[*number as usize])
-            .any(|transaction| transaction.session == session && matches!(transaction.told, Some((true, _))))
-    }
-
     /// Until when the others are waited for, now that the first has answered.
     pub(super) fn waits_for_further(&self, now: Timestamp, request: u32) -> Option<Timestamp> {
         let slot = &self.requests[request as usize];
@@ -100,9 +92,9 @@ impl<S: Steering> Replay<'_, S> {
         if ended.said().is_some_and(|(answer, facts)| answer.is_ok() && is_right(&facts)) {
             return ended;
         }
-        // The journal knows its own: while it follows one of the session's transactions, it counts on from there.
+        // What was told before holds, and the journal counts on from there.
         if self.is_own_nonce(request)
-            && self.follows(slot.session)
+            && self.nonce_is_known[slot.session]
             && let Some((answer, facts)) = ended.said()
             && answer.is_ok()
         {

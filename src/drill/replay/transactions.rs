@@ -326,7 +326,8 @@ impl<S: Steering> Replay<'_, S> {
         if let Some(life) = transaction.life.as_mut().filter(|_| !taken) {
             life.on(now, Happened::Refused);
         }
-        let came = transaction.came;
+        let (came, session) = (transaction.came, transaction.session);
+        self.nonce_is_known[session] |= taken && transaction.life.is_some();
         self.gauge.measures.transactions_acknowledged += u64::from(taken);
         self.gauge.second(came).answered += u32::from(taken);
         self.gauge.note(now.nanos() ^ u64::from(taken));
