@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::progress::Watch;
 use self::simulated::{Fleet, FleetArgs};
-use super::style::{self, DOUBTFUL, styled};
 use super::Outcome;
+use super::style::{self, DOUBTFUL, styled};
 use crate::config::{BackendUrl, parse_duration};
 use crate::load::{
-    self, Arrivals, CONNECTIONS, DURATION, FILE_BYTES_MAX, LoadError, Mix, ROUNDS, Rate, Recorded, Report, Settings,
-    TIMEOUT, Target, WARM_UP_MAX,
+    self, Arrivals, CONNECTIONS, DURATION, FILE_BYTES_MAX, LoadError, Mix, ROUNDS, Rate, Recorded, Report,
+    Settings, TIMEOUT, Target, WARM_UP_MAX,
 };
 use crate::upstream::Roots;
 
@@ -37,7 +37,7 @@ use crate::upstream::Roots;
   outrigger load --simulate --kill aws@10s                           an outage under load, no network needed")]
 pub(super) struct LoadArgs {
     /// The endpoint.
-    #[arg(value_name = "URL", required_unless_present = "simulate", conflicts_with = "simulate")]
+    #[arg(value_name = "URL", required_unless_present = "simulate")]
     url: Option<String>,
     /// A second endpoint of the same chain, loaded in turns with the first by the same requests.
     #[arg(long, value_name = "URL", conflicts_with = "kill")]
@@ -185,6 +185,12 @@ async fn load(args: &LoadArgs) -> Result<Report, Outcome> {
         style::complain(&message);
         Outcome::WrongUsage
     };
+    // With `conflicts_with` clap would let `URL --kill` pass: what a conflict excludes it requires no more.
+    if args.fleet.simulate && args.url.is_some() {
+        return Err(wrong_usage(
+            "URL cannot be used with --simulate: load either an endpoint or a simulated fleet".into(),
+        ));
+    }
     let mix = match &args.requests {
         None => args.mix.clone(),
         Some(path) => recorded(path).map_err(wrong_usage)?,
@@ -251,7 +257,10 @@ fn recorded(path: &Path) -> Result<Mix, String> {
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text));
     read.map_err(|error| format!("--requests {shown} cannot be read: {error}"))?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("--requests {shown} is larger than {} MiB: take a sample of it", FILE_BYTES_MAX >> 20));
+        return Err(format!(
+            "--requests {shown} is larger than {} MiB: take a sample of it",
+            FILE_BYTES_MAX >> 20
+        ));
     }
     let recorded = Recorded::parse(&text).map_err(|error| format!("--requests {shown}: {error}"))?;
     let submitting = recorded.submitting();
@@ -285,7 +294,10 @@ mod tests {
     #[test]
     fn a_header_that_is_none_is_refused_without_showing_it() {
         let (name, value) = header("X-Api-Key: s3cret").unwrap();
-        assert_eq!((name.as_str(), value.to_str().unwrap(), value.is_sensitive()), ("x-api-key", "s3cret", true));
+        assert_eq!(
+            (name.as_str(), value.to_str().unwrap(), value.is_sensitive()),
+            ("x-api-key", "s3cret", true)
+        );
         for text in ["s3cret", "s3 cret: x", "x: s3cret\u{7f}"] {
             assert!(!header(text).unwrap_err().contains("s3cret"), "{text}");
         }

@@ -15,9 +15,28 @@ const WAITING_MAX: usize = 100_000;
 /// Members of blocks, transactions, receipts and logs that all node software has, and that say what happened. Only
 /// these are compared, where an object has any of them.
 const TELLING: [&str; 22] = [
-    "address", "blockHash", "blockNumber", "contractAddress", "cumulativeGasUsed", "data", "from", "gasUsed", "hash",
-    "input", "logIndex", "logs", "nonce", "number", "parentHash", "stateRoot", "status", "to", "topics",
-    "transactionHash", "transactions", "value",
+    "address",
+    "blockHash",
+    "blockNumber",
+    "contractAddress",
+    "cumulativeGasUsed",
+    "data",
+    "from",
+    "gasUsed",
+    "hash",
+    "input",
+    "logIndex",
+    "logs",
+    "nonce",
+    "number",
+    "parentHash",
+    "stateRoot",
+    "status",
+    "to",
+    "topics",
+    "transactionHash",
+    "transactions",
+    "value",
 ];
 
 /// What was compared.
@@ -100,9 +119,15 @@ mod tests {
     fn answers_that_mean_the_same_agree() {
         for (one, other) in [
             (r#""0xAb""#, r#""0xab""#),
-            (r#"{"hash":"0x1","number":"0x2","totalDifficulty":"0x0"}"#, r#"{"number":"0x2","hash":"0x1","to":null}"#),
+            (
+                r#"{"hash":"0x1","number":"0x2","totalDifficulty":"0x0"}"#,
+                r#"{"number":"0x2","hash":"0x1","to":null}"#,
+            ),
             ("[0.49999999999]", "[0.5]"),
-            (r#"{"baseFeePerGas":["0x1"],"oldestBlock":"0x2"}"#, r#"{"oldestBlock":"0x2","baseFeePerGas":["0x1"]}"#),
+            (
+                r#"{"baseFeePerGas":["0x1"],"oldestBlock":"0x2"}"#,
+                r#"{"oldestBlock":"0x2","baseFeePerGas":["0x1"]}"#,
+            ),
         ] {
             assert_eq!(digest(one.as_bytes()), digest(other.as_bytes()), "{one} {other}");
         }

@@ -63,12 +63,20 @@ pub(super) struct Turn {
     /// Blocks are named below this height.
     pub(super) head: u64,
     pub(super) due: Due,
+    /// All places were taken when it was due.
+    pub(super) delayed: bool,
     /// Nothing is written down in the warm-up.
     pub(super) counts: bool,
 }
 
 impl Aim {
-    pub(super) fn new(target: &Target, settings: &Settings, tally: Tally, tls: &Arc<Tls>, dns: &Arc<Dns>) -> Self {
+    pub(super) fn new(
+        target: &Target,
+        settings: &Settings,
+        tally: Tally,
+        tls: &Arc<Tls>,
+        dns: &Arc<Dns>,
+    ) -> Self {
         let mut upstream = UpstreamSettings::new(target.url.clone(), tls.clone(), dns.clone());
         upstream.headers = target.headers.clone();
         upstream.max_connections = settings.connections;
@@ -131,6 +139,7 @@ impl Aim {
             class: Some(judged.class),
             label: &request.label(),
             calls: request.calls.len() as u64,
+            delayed: turn.delayed,
             served_by: headers.get(SERVED_BY).and_then(|name| name_of(name.as_bytes())),
             contradicts,
         };
@@ -151,6 +160,7 @@ impl Aim {
             class: None,
             label: &request.label(),
             calls: request.calls.len() as u64,
+            delayed: true,
             served_by: None,
             contradicts: false,
         };

@@ -108,9 +108,10 @@ impl Plot {
                 number(tick)
             );
         }
-        let x_ticks = self.x_ticks.clone().unwrap_or_else(|| {
-            even(x_min, x_max).into_iter().map(|tick| (tick, number(tick))).collect()
-        });
+        let x_ticks = self
+            .x_ticks
+            .clone()
+            .unwrap_or_else(|| even(x_min, x_max).into_iter().map(|tick| (tick, number(tick))).collect());
         for (tick, label) in x_ticks.iter().filter(|(tick, _)| (x_min..=x_max).contains(tick)) {
             let _ = write!(
                 svg,

@@ -173,7 +173,8 @@ mod tests {
         let found = judged(&one("eth_getBlockByNumber"), 200, block);
         assert_eq!((&found.heights[..], found.settled.len()), (&[32][..], 1));
         let reverts = |words: &str| {
-            let body = format!(r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":3,"message":"{words}","data":"0x"}}}}"#);
+            let body =
+                format!(r#"{{"jsonrpc":"2.0","id":7,"error":{{"code":3,"message":"{words}","data":"0x"}}}}"#);
             judged(&one("eth_call"), 200, &body).settled
         };
         assert_eq!(reverts("execution reverted"), reverts("execution reverted: no"));

@@ -161,8 +161,9 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let transactions: Vec<_> =
-            (0..2000u64).map(|n| format!(r#"{{"from":"{}"}}"#, Address::left_padding_from(&n.to_be_bytes()))).collect();
+        let transactions: Vec<_> = (0..2000u64)
+            .map(|n| format!(r#"{{"from":"{}"}}"#, Address::left_padding_from(&n.to_be_bytes())))
+            .collect();
         let mut known = Known::new(1, 0);
         known.learn_block(format!(r#"{{"transactions":[{}]}}"#, transactions.join(",")).as_bytes());
         assert_eq!(known.accounts.len(), KEPT_MAX);

@@ -216,7 +216,10 @@ impl Draws {
         let number = format!("\"{block:#x}\"");
         // balanceOf(address)
         let balance_of = |at: &str| {
-            format!(r#"[{{"to":"{token:#x}","data":"0x70a08231{}"}},{at}]"#, account.into_word().to_string().split_off(2))
+            format!(
+                r#"[{{"to":"{token:#x}","data":"0x70a08231{}"}},{at}]"#,
+                account.into_word().to_string().split_off(2)
+            )
         };
         let latest = |method, params: String| call(method, &params, false);
         let settled = |method, params: String| call(method, &params, true);
@@ -235,9 +238,10 @@ impl Draws {
             TokenBalance => latest("eth_call", balance_of("\"latest\"")),
             SettledTokenBalance => settled("eth_call", balance_of(&number)),
             // Nothing is moved, so that nobody can be too poor for it.
-            Estimate => {
-                latest("eth_estimateGas", format!(r#"[{{"from":"{account:#x}","to":"{other:#x}","value":"0x0"}}]"#))
-            }
+            Estimate => latest(
+                "eth_estimateGas",
+                format!(r#"[{{"from":"{account:#x}","to":"{other:#x}","value":"0x0"}}]"#),
+            ),
             LatestBlock => latest("eth_getBlockByNumber", "[\"latest\",false]".to_owned()),
             SettledBlock => settled("eth_getBlockByNumber", format!("[{number},false]")),
             FullBlock => settled("eth_getBlockByNumber", format!("[{number},true]")),
@@ -323,7 +327,10 @@ mod tests {
                         serde_json::from_str(call.params.as_deref().unwrap()).unwrap();
                     let block = params[0].as_str().unwrap().strip_prefix("0x").unwrap();
                     let block = u64::from_str_radix(block, 16).unwrap();
-                    assert!(block <= head.saturating_sub(SETTLED) && block + SETTLED + WINDOW > head, "{block} {head}");
+                    assert!(
+                        block <= head.saturating_sub(SETTLED) && block + SETTLED + WINDOW > head,
+                        "{block} {head}"
+                    );
                 }
             }
         }

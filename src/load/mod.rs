@@ -72,7 +72,5 @@ pub use recorded::{FILE_BYTES_MAX, Recorded, RecordedError};
 pub use report::{Comparison, Counts, Generator, MethodReport, Moment, NamedPart, Report, TargetReport};
 pub use run::{Event, Progress, run};
 pub use schedule::{Arrivals, RATE, Rate, RateError, Schedule};
-pub use settings::{
-    CONNECTIONS, DURATION, LoadError, Mark, ROUNDS, Settings, TIMEOUT, Target, WARM_UP_MAX,
-};
+pub use settings::{CONNECTIONS, DURATION, LoadError, Mark, ROUNDS, Settings, TIMEOUT, Target, WARM_UP_MAX};
 pub use tally::NOT_STARTED;

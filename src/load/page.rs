@@ -133,16 +133,35 @@ fn plots(out: &mut String, report: &Report) {
     };
     out.push_str("<h2>Over time</h2>");
     out.push_str(
-        &plot("Latency of what was due in each second", "seconds", "ms", Scale::Log, latencies, marks.clone()).svg(),
+        &plot(
+            "Latency of what was due in each second",
+            "seconds",
+            "ms",
+            Scale::Log,
+            latencies,
+            marks.clone(),
+        )
+        .svg(),
     );
-    out.push_str(&plot("What became of it", "seconds", "requests", Scale::Linear, counts, marks.clone()).svg());
+    out.push_str(
+        &plot("What became of it", "seconds", "requests", Scale::Linear, counts, marks.clone()).svg(),
+    );
     for target in report.targets.iter().filter(|target| !target.served_by.is_empty()) {
         let series = served_by(target);
-        out.push_str(&plot("Who served it", "seconds", "requests", Scale::Linear, series, marks.clone()).svg());
+        out.push_str(
+            &plot("Who served it", "seconds", "requests", Scale::Linear, series, marks.clone()).svg(),
+        );
     }
     let by_rarity = Plot {
         x_ticks: Some(shares.iter().enumerate().map(rarity).collect()),
-        ..plot("Latency that a share of requests does not exceed", "share", "ms", Scale::Log, curves.collect(), vec![])
+        ..plot(
+            "Latency that a share of requests does not exceed",
+            "share",
+            "ms",
+            Scale::Log,
+            curves.collect(),
+            vec![],
+        )
     };
     out.push_str("<h2>By rarity</h2>");
     out.push_str(&by_rarity.svg());
@@ -219,4 +238,34 @@ fn details(out: &mut String, report: &Report, target: &TargetReport) {
         generator.late.p99_ms,
         cpu.unwrap_or_default()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_is_markup_and_nothing_is_fetched() {
+        let page = page(&Report::example());
+        for outside in
+            ["<img", "<b>", "<aws>", "<script", "s3cret", "url(", "@import", "<link", "href=", "NaN"]
+        {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        for inside in [
+            "&lt;img src=x&gt;",
+            "&lt;aws&gt; &amp; co gone",
+            "a&amp;b",
+            "default-src 'none'",
+            "http://one.example",
+        ] {
+            assert!(page.contains(inside), "{inside}");
+        }
+        assert_eq!(page.matches("<svg").count(), 4, "latency, counts, who served, rarity");
+        for tag in ["table", "figure", "svg", "p", "tr"] {
+            let opened =
+                page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+    }
 }

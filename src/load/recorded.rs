@@ -94,7 +94,8 @@ fn request(line: &[u8]) -> Result<Request, String> {
         format!("{what} ({})", rejected.error.message)
     })?;
     let call = |item: Item<'_>| -> Result<Call, String> {
-        let request = item.map_err(|rejected| format!("is no JSON-RPC request ({})", rejected.error.message))?;
+        let request =
+            item.map_err(|rejected| format!("is no JSON-RPC request ({})", rejected.error.message))?;
         Ok(Call::new(&request.method, request.params.map(|params| params.get())))
     };
     match packet {
@@ -121,17 +122,24 @@ mod tests {
         let labels: Vec<_> = (0..3).map(|number| recorded.nth(number).label()).collect();
         assert_eq!(labels, ["eth_blockNumber", "batch x2", "eth_blockNumber"]);
         let body = recorded.nth(1).body(1);
-        assert!(body.starts_with(br#"[{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{"to":"0x1"},"latest"]}"#));
+        assert!(body.starts_with(
+            br#"[{"jsonrpc":"2.0","id":1,"method":"eth_call","params":[{"to":"0x1"},"latest"]}"#
+        ));
         assert_eq!(recorded.submitting(), 0);
     }
 
     #[test]
     fn a_line_that_is_no_request_is_named_by_its_number() {
         let fine = r#"{"jsonrpc":"2.0","id":1,"method":"a"}"#;
-        for bad in ["nonsense", "{}", "[]", "[1]", "7", r#"{"jsonrpc":"2.0","id":1}"#, "{\"jsonrpc\":", "\u{1}"] {
+        for bad in
+            ["nonsense", "{}", "[]", "[1]", "7", r#"{"jsonrpc":"2.0","id":1}"#, "{\"jsonrpc\":", "\u{1}"]
+        {
             let error = Recorded::parse(format!("{fine}\n\n{bad}\n").as_bytes()).expect_err(bad);
             assert!(error.to_string().starts_with("line 3: is no JSON-RPC request"), "{bad}: {error}");
-            assert!(bad.len() < 4 || !error.to_string().contains(bad), "nothing of the content is shown: {error}");
+            assert!(
+                bad.len() < 4 || !error.to_string().contains(bad),
+                "nothing of the content is shown: {error}"
+            );
         }
         assert_eq!(Recorded::parse(b"\n# only words\n").unwrap_err(), RecordedError::Empty);
     }
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn debug_shows_none_of_it() {
-        let recorded = Recorded::parse(br#"{"jsonrpc":"2.0","id":1,"method":"a","params":["s3cret"]}"#).unwrap();
+        let recorded =
+            Recorded::parse(br#"{"jsonrpc":"2.0","id":1,"method":"a","params":["s3cret"]}"#).unwrap();
         assert_eq!(format!("{recorded:?}"), "Recorded(1 requests)");
     }
 }

@@ -20,6 +20,8 @@ use super::tally::{Part, Slot, Tally};
 const LATE_MAX_MS: f64 = 10.0;
 /// Or when it keeps all cores but this share of one busy.
 const CPU_FREE_MIN: f64 = 0.15;
+/// Above this share of requests that had to wait for a connection, the reader is told.
+const DELAYED_MAX: f64 = 0.001;
 
 /// The result of a load.
 #[derive(Clone, Debug, Serialize)]
@@ -102,6 +104,8 @@ pub struct Counts {
     pub failed: u64,
     /// Of the failed: those that could not be sent before their time was over.
     pub not_started: u64,
+    /// Were sent late, because all connections were busy when they were due.
+    pub delayed: u64,
     /// Contradict what was said before or elsewhere, answer another request, or are of another chain.
     pub wrong: u64,
     /// From when they were due.
@@ -228,11 +232,11 @@ impl Report {
         }
         for target in &self.targets {
             let counts = &target.whole;
-            if counts.not_started > 0 {
+            if counts.delayed as f64 > counts.requests as f64 * DELAYED_MAX {
                 warnings.push(format!(
-                    "{} of {} requests to {} were never sent: all {} connections were busy until their time was over; they \
-                     count as failed",
-                    counts.not_started, counts.requests, target.url, self.connections
+                    "{} of {} requests to {} were due while all {} connections were busy, and {} of these were never sent: it \
+                     does not keep up with this rate, or --connections is too low for its latency",
+                    counts.delayed, counts.requests, target.url, self.connections, counts.not_started
                 ));
             }
         }
@@ -324,6 +328,7 @@ impl Counts {
             refused: part.refused,
             failed: part.failed,
             not_started: part.not_started,
+            delayed: part.delayed,
             wrong: part.wrong,
             latency: part.latency.quantiles(),
         }
@@ -334,7 +339,9 @@ impl Comparison {
     fn new(settings: &Settings, first: &TargetReport, second: &TargetReport, agreement: Agreement) -> Self {
         let one = |target: &TargetReport| match target.parts.is_empty() {
             true => vec![target.whole.latency],
-            false => target.parts.iter().filter(|p| p.counts.requests > 0).map(|p| p.counts.latency).collect(),
+            false => {
+                target.parts.iter().filter(|p| p.counts.requests > 0).map(|p| p.counts.latency).collect()
+            }
         };
         let (first, second) = (one(first), one(second));
         let ratio = |of: fn(&Quantiles) -> f64| {
@@ -374,8 +381,81 @@ fn ms(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
+impl Report {
+    /// A report of two endpoints, one of which says odd things of itself.
+    pub(super) fn example() -> Self {
+        use super::aim::Recent;
+        use super::known::Known;
+        use super::mix::Draws;
+        use super::tally::Ended;
+        use crate::config::BackendUrl;
+        use crate::load::{Fate, Mark, Target};
+        use crate::policy::Class;
+        use crate::upstream::{Dns, Roots, Tls};
+
+        let url = BackendUrl::http("http://user:s3cret@one.example/s3cret").unwrap();
+        let mark = Mark { at: Duration::from_secs(1), name: "<aws> & co gone".to_owned() };
+        let settings = Settings { marks: vec![mark], ..Settings::new(Target::new(url)) };
+        let (tls, dns) = (Arc::new(Tls::new(&Roots::Webpki).unwrap()), Arc::new(Dns::system()));
+        let mut tally = Tally::new(settings.duration, vec![Duration::from_secs(1)]);
+        for n in 0..30u64 {
+            tally.add(&Ended {
+                due: Duration::from_millis(n * 100),
+                latency: Duration::from_millis(1 + n),
+                service: Some(Duration::from_millis(1)),
+                fate: if n == 7 { Fate::Failed } else { Fate::Answered },
+                class: Some(if n == 7 { Class::Overloaded } else { Class::Ok }),
+                label: if n < 20 { "eth_call" } else { "<img src=x>" },
+                calls: 1,
+                delayed: false,
+                served_by: Some(if n < 10 { "aws" } else { "a&b" }),
+                contradicts: n == 9,
+            });
+        }
+        let aims = [Arc::new(Aim::new(&settings.target, &settings, tally, &tls, &dns))];
+        let board = Board {
+            draws: Draws::new(&settings.mix, Known::new(1, 1), 1),
+            answers: Default::default(),
+            compares: false,
+            chain_id: 1,
+            recent: std::sync::Mutex::new(Recent::new()),
+            late: std::sync::Mutex::new(super::latencies::Latencies::coarse()),
+            next_id: Default::default(),
+        };
+        let measured = Measured {
+            chain_id: 1,
+            took: Duration::from_secs(3),
+            cpu: Some(Duration::from_secs(1)),
+            left_out: vec!["<b>eth_x</b>".to_owned()],
+            stopped_early: true,
+        };
+        Self::new(&settings, &aims, &board, measured)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_adds_up_and_shows_no_secret() {
+        let report = Report::example();
+        let target = &report.targets[0];
+        assert_eq!((target.whole.requests, target.whole.failed, report.wrong()), (30, 1, 1));
+        assert!((report.failed_share() - 1.0 / 30.0).abs() < 1e-9);
+        let parts: Vec<_> = target
+            .parts
+            .iter()
+            .map(|part| (part.name.as_str(), part.from_ms, part.until_ms, part.counts.requests))
+            .collect();
+        assert_eq!(parts, [("before", 0, 1000, 10), ("<aws> & co gone", 1000, 10_000, 20)]);
+        let sum =
+            |of: fn(&Counts) -> u64| target.timeline.iter().map(|moment| of(&moment.counts)).sum::<u64>();
+        assert_eq!((sum(|counts| counts.requests), sum(|counts| counts.wrong)), (30, 1));
+        assert_eq!(target.served_by["a&b"], 20);
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(!text.contains("s3cret") && text.contains("http://one.example"), "{text}");
+    }
 
     #[test]
     fn the_median_is_the_middle() {

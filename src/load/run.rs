@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agreement::Answers;
 use super::aim::{Aim, Board, Recent, Turn, lock};
+use super::known::Known;
 use super::latencies::Latencies;
 use super::machine;
 use super::mix::{Draws, Mix};
@@ -145,7 +146,8 @@ pub async fn run(
         head,
     };
 
-    let gentle = Rate::constant(settings.rate.from()).map_err(|_| LoadError::Setting("the rate is no rate"))?;
+    let gentle =
+        Rate::constant(settings.rate.from()).map_err(|_| LoadError::Setting("the rate is no rate"))?;
     for (target, aim) in aims.iter().enumerate().filter(|_| !settings.warm_up.is_zero()) {
         tell(Event::WarmingUp { target });
         let schedule = Schedule::new(gentle, settings.arrivals, settings.warm_up, !settings.seed);
@@ -170,7 +172,8 @@ pub async fn run(
     for round in 0..turns {
         let (from, until) = (settings.duration / turns * round, settings.duration / turns * (round + 1));
         // Both are asked about the same blocks, which both have by now.
-        let head = board.compares.then(|| aims.iter().map(|aim| load.head_of(aim)).min().unwrap_or(load.head));
+        let head =
+            board.compares.then(|| aims.iter().map(|aim| load.head_of(aim)).min().unwrap_or(load.head));
         lock(&board.answers).forget();
         for (target, aim) in aims.iter().enumerate() {
             let leg = Leg {
@@ -213,16 +216,12 @@ fn parts(settings: &Settings) -> Vec<Duration> {
     }
 }
 
-fn same_chain(
-    settings: &Settings,
-    first: super::known::Known,
-    second: super::known::Known,
-) -> Result<super::known::Known, LoadError> {
+fn same_chain(settings: &Settings, first: Known, second: Known) -> Result<Known, LoadError> {
     match &settings.compare {
         Some(compare) if first.chain_id != second.chain_id => Err(LoadError::TwoChains {
-            target: settings.target.url.clone(),
+            target: settings.target.url.to_string(),
             chain_id: first.chain_id,
-            compare: compare.url.clone(),
+            compare: compare.url.to_string(),
             other: second.chain_id,
         }),
         _ => Ok(first.with(second)),
@@ -243,11 +242,7 @@ struct Load<'a> {
 
 impl Load<'_> {
     /// Runs a leg to its end and tells how it goes.
-    async fn leg(
-        &mut self,
-        leg: Leg,
-        tell: &mut impl FnMut(Event),
-    ) -> Result<(), LoadError> {
+    async fn leg(&mut self, leg: Leg, tell: &mut impl FnMut(Event)) -> Result<(), LoadError> {
         if self.stop.is_cancelled() {
             return Ok(());
         }
@@ -291,13 +286,14 @@ impl Load<'_> {
                 lock(&self.board.late).record(picked.saturating_duration_since(due.when.max(held_until)));
             }
             let head = leg.head.unwrap_or_else(|| self.head_of(&leg.aim));
-            let turn = Turn { number, head, due, counts: leg.counts };
+            let mut turn = Turn { number, head, due, delayed: held_until > due.when, counts: leg.counts };
             number += 1;
             let deadline = due.when + self.settings.timeout;
             let place = match self.places.clone().try_acquire_owned() {
                 Ok(place) if deadline > picked => Ok(place),
                 _ if deadline <= picked => Err(()),
                 _ => {
+                    turn.delayed = true;
                     let place = tokio::select! {
                         place = timeout_at(deadline.into(), self.places.clone().acquire_owned()) => place,
                         () = self.stop.cancelled() => break,
@@ -348,7 +344,7 @@ impl Load<'_> {
 }
 
 impl Recent {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { latency: Latencies::coarse(), requests: 0, failed: 0, wrong: 0 }
     }
 }

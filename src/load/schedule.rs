@@ -116,8 +116,7 @@ impl fmt::Display for Rate {
 impl Schedule {
     /// Everything that is due within `length`; the same seed gives the same moments.
     pub fn new(rate: Rate, arrivals: Arrivals, length: Duration, seed: u64) -> Self {
-        let mut schedule =
-            Self { rate, length, arrivals, rng: SmallRng::seed_from_u64(seed), expected: 0.0 };
+        let mut schedule = Self { rate, length, arrivals, rng: SmallRng::seed_from_u64(seed), expected: 0.0 };
         if arrivals == Arrivals::Poisson {
             schedule.expected = schedule.gap();
         }
@@ -189,7 +188,9 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_is_refused_and_told_what_one_looks_like() {
-        for text in ["", "fast", "0", "-1", "NaN", "inf", "1e9", "100..", "..5", "100..x", "0..100", "1..2..3"] {
+        for text in
+            ["", "fast", "0", "-1", "NaN", "inf", "1e9", "100..", "..5", "100..x", "0..100", "1..2..3"]
+        {
             let error = text.parse::<Rate>().expect_err(text);
             assert!(error.to_string().contains("100..2000"), "{error}");
         }

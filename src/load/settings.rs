@@ -73,7 +73,7 @@ pub struct Settings {
     pub roots: Roots,
 }
 
-/// Why there is no load.
+/// Why there is no load. Addresses are scheme, host and port.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -84,7 +84,7 @@ pub enum LoadError {
     #[error("{url} does not answer `{method}`: {error}")]
     Unreachable {
         /// Who.
-        url: BackendUrl,
+        url: String,
         /// What it was asked.
         method: &'static str,
         /// Why.
@@ -94,7 +94,7 @@ pub enum LoadError {
     #[error("{url} is no Ethereum endpoint: asked `{method}` it {}", class.describe())]
     Unfit {
         /// Who.
-        url: BackendUrl,
+        url: String,
         /// What it was asked.
         method: &'static str,
         /// What it came to.
@@ -104,17 +104,19 @@ pub enum LoadError {
     #[error("{url} offers none of the methods of the mix: choose another one with --mix")]
     NothingToAsk {
         /// Who.
-        url: BackendUrl,
+        url: String,
     },
     /// Two chains.
-    #[error("{target} serves chain {chain_id} and {compare} chain {other}: only the same chain can be compared")]
+    #[error(
+        "{target} serves chain {chain_id} and {compare} chain {other}: only the same chain can be compared"
+    )]
     TwoChains {
         /// The first.
-        target: BackendUrl,
+        target: String,
         /// Its chain.
         chain_id: u64,
         /// The second.
-        compare: BackendUrl,
+        compare: String,
         /// Its chain.
         other: u64,
     },

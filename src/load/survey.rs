@@ -41,9 +41,11 @@ pub(super) async fn survey(upstream: &Upstream) -> Result<Known, LoadError> {
     let url = upstream.url();
     let number = async |method: &'static str| {
         let answer = ask(upstream, method, "[]").await;
-        let result = answer.map_err(|error| LoadError::Unreachable { url: url.clone(), method, error })?;
-        let unfit = |class| LoadError::Unfit { url: url.clone(), method, class };
-        let text: String = serde_json::from_slice(&result.map_err(unfit)?).map_err(|_| unfit(Class::BadEnvelope))?;
+        let result =
+            answer.map_err(|error| LoadError::Unreachable { url: url.to_string(), method, error })?;
+        let unfit = |class| LoadError::Unfit { url: url.to_string(), method, class };
+        let text: String =
+            serde_json::from_slice(&result.map_err(unfit)?).map_err(|_| unfit(Class::BadEnvelope))?;
         let digits = text.strip_prefix("0x").ok_or_else(|| unfit(Class::BadEnvelope))?;
         u64::from_str_radix(digits, 16).map_err(|_| unfit(Class::BadEnvelope))
     };
@@ -51,7 +53,8 @@ pub(super) async fn survey(upstream: &Upstream) -> Result<Known, LoadError> {
     let mut known = Known::new(chain_id, head);
     let newest = head.saturating_sub(SETTLED);
     // Whoever does not tell logs or whole blocks is asked about the accounts that every chain has.
-    let filter = format!(r#"[{{"fromBlock":"{newest:#x}","toBlock":"{newest:#x}","topics":["{TRANSFER_TOPIC}"]}}]"#);
+    let filter =
+        format!(r#"[{{"fromBlock":"{newest:#x}","toBlock":"{newest:#x}","topics":["{TRANSFER_TOPIC}"]}}]"#);
     if let Ok(Ok(logs)) = ask(upstream, "eth_getLogs", &filter).await {
         known.learn_transfers(&logs);
     }
@@ -74,14 +77,12 @@ pub(super) async fn fit(upstream: &Upstream, draws: &mut Draws) -> Result<Vec<St
         let deadline = Instant::now() + PATIENCE;
         let Ok(answer) = upstream.post(request.body(1), deadline, None, Repeat::Safe).await else { continue };
         let judged = judge(&request, 1, None, Ok((answer.status, &answer.headers, &answer.body)), false);
-        let is_missing = matches!(
-            judged.class,
-            Class::MethodUnsupported | Class::BatchUnsupported | Class::BatchTooLarge
-        );
+        let is_missing =
+            matches!(judged.class, Class::MethodUnsupported | Class::BatchUnsupported | Class::BatchTooLarge);
         if judged.fate != Fate::Answered && is_missing {
             left_out.push(request.label());
             if !draws.leave_out(question) {
-                return Err(LoadError::NothingToAsk { url: upstream.url().clone() });
+                return Err(LoadError::NothingToAsk { url: upstream.url().to_string() });
             }
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Ended<'a> {
     /// See [`Request::label`](super::Request::label).
     pub(super) label: &'a str,
     pub(super) calls: u64,
+    /// It had to wait for a place.
+    pub(super) delayed: bool,
     /// The backend that a proxy says it came from.
     pub(super) served_by: Option<&'a str>,
     /// Its content contradicts what was said before, or elsewhere.
@@ -46,13 +48,24 @@ pub(super) struct Part {
     pub(super) refused: u64,
     pub(super) failed: u64,
     pub(super) not_started: u64,
+    pub(super) delayed: u64,
     pub(super) wrong: u64,
     pub(super) latency: Latencies,
 }
 
 impl Part {
     pub(super) fn new(latency: Latencies) -> Self {
-        Self { requests: 0, calls: 0, answered: 0, refused: 0, failed: 0, not_started: 0, wrong: 0, latency }
+        Self {
+            requests: 0,
+            calls: 0,
+            answered: 0,
+            refused: 0,
+            failed: 0,
+            not_started: 0,
+            delayed: 0,
+            wrong: 0,
+            latency,
+        }
     }
 
     fn add(&mut self, ended: &Ended<'_>) {
@@ -64,6 +77,7 @@ impl Part {
             Fate::Failed => &mut self.failed,
         } += 1;
         self.not_started += u64::from(ended.class.is_none());
+        self.delayed += u64::from(ended.delayed);
         self.wrong += u64::from(ended.contradicts || ended.class.is_some_and(is_wrong));
         self.latency.record(ended.latency);
     }
@@ -182,6 +196,7 @@ mod tests {
             class,
             label: "eth_call",
             calls: 1,
+            delayed: class.is_none(),
             served_by: Some("aws"),
             contradicts: false,
         }
@@ -189,7 +204,8 @@ mod tests {
 
     #[test]
     fn what_ended_is_counted_once_in_each_place_it_belongs_to() {
-        let mut tally = Tally::new(Duration::from_secs(3), vec![Duration::from_secs(1), Duration::from_secs(2)]);
+        let mut tally =
+            Tally::new(Duration::from_secs(3), vec![Duration::from_secs(1), Duration::from_secs(2)]);
         for due_ms in [0, 999, 1000, 1999, 2000] {
             tally.add(&ended(due_ms, Fate::Answered, Some(Class::Ok)));
         }
@@ -199,7 +215,7 @@ mod tests {
         tally.add(&Ended { contradicts: true, ..ended(2950, Fate::Answered, Some(Class::Ok)) });
         let whole = &tally.whole;
         assert_eq!((whole.requests, whole.answered, whole.refused, whole.failed), (9, 6, 1, 2));
-        assert_eq!((whole.not_started, whole.wrong), (1, 2));
+        assert_eq!((whole.not_started, whole.delayed, whole.wrong), (1, 1, 2));
         let parts: Vec<_> = tally.parts.iter().map(|(_, part)| part.requests).collect();
         let seconds: Vec<_> = tally.slots.iter().map(|slot| slot.part.requests).collect();
         assert_eq!((parts, seconds), (vec![2, 2, 5], vec![2, 2, 5]));

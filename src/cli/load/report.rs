@@ -74,6 +74,16 @@ fn table(first: &str, rest: &[&str]) -> Table {
     table
 }
 
+/// Counts and latencies, in the order of [`COLUMNS`]. Colour would shift the columns: the table counts it as text.
+fn row(name: String, counts: &Counts) -> Vec<String> {
+    let latency = counts.latency;
+    let mut row = vec![name];
+    row.extend([counts.requests, counts.refused, counts.failed, counts.wrong].map(|count| count.to_string()));
+    let quantiles = [latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p999_ms, latency.max_ms];
+    row.extend(quantiles.map(ms));
+    row
+}
+
 /// With three digits that tell something.
 fn ms(ms: f64) -> String {
     match ms {
@@ -85,15 +95,6 @@ fn ms(ms: f64) -> String {
 
 fn count(count: u64) -> String {
     if count == 0 { "0".to_owned() } else { styled(BAD, count) }
-}
-
-fn row(name: String, counts: &Counts) -> Vec<String> {
-    let latency = counts.latency;
-    let mut row = vec![name, counts.requests.to_string(), counts.refused.to_string()];
-    row.extend([count(counts.failed), count(counts.wrong)]);
-    let quantiles = [latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p999_ms, latency.max_ms];
-    row.extend(quantiles.map(ms));
-    row
 }
 
 const COLUMNS: [&str; 9] = ["requests", "refused", "failed", "wrong", "p50", "p90", "p99", "p99.9", "max"];
@@ -137,13 +138,15 @@ fn seconds(target: &TargetReport) -> Table {
     let mut table = table("second", &["requests", "failed", "p50", "p99", "max", "served by", ""]);
     for (at, moment) in target.timeline.iter().take(MOMENTS_MAX).enumerate() {
         let next = target.timeline.get(at + 1).map_or(u64::MAX, |next| next.at_ms);
-        let happened = target.parts.iter().skip(1).filter(|part| (moment.at_ms..next).contains(&part.from_ms));
-        let happened: Vec<String> = happened.map(|part| styled(DOUBTFUL, format!("<- {}", part.name))).collect();
+        let happened =
+            target.parts.iter().skip(1).filter(|part| (moment.at_ms..next).contains(&part.from_ms));
+        let happened: Vec<String> =
+            happened.map(|part| styled(DOUBTFUL, format!("<- {}", part.name))).collect();
         let Counts { requests, failed, latency, .. } = moment.counts;
         table.add_row([
             (moment.at_ms / 1000).to_string(),
             requests.to_string(),
-            count(failed),
+            failed.to_string(),
             ms(latency.p50_ms),
             ms(latency.p99_ms),
             ms(latency.max_ms),
@@ -159,7 +162,8 @@ fn served_by(moment: &Moment) -> String {
     let all: u64 = moment.served_by.values().sum();
     let mut shares: Vec<_> = moment.served_by.iter().collect();
     shares.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
-    let share = |(name, count): &(&String, &u64)| format!("{name} {:.0} %", **count as f64 / all as f64 * 100.0);
+    let share =
+        |(name, count): &(&String, &u64)| format!("{name} {:.0} %", **count as f64 / all as f64 * 100.0);
     shares.iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
@@ -186,7 +190,9 @@ fn remarks(target: &TargetReport) -> Vec<String> {
     if heads.told > 0 {
         let went_back = match heads.went_back {
             0 => "never went back".to_owned(),
-            times => styled(BAD, format!("went back {times} times, by {} blocks at most", heads.went_back_by)),
+            times => {
+                styled(BAD, format!("went back {times} times, by {} blocks at most", heads.went_back_by))
+            }
         };
         lines.push(format!("{} {} to {}, {went_back}", styled(STRONG, "head:"), heads.first, heads.highest));
     }

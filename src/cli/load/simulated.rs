@@ -59,7 +59,10 @@ impl FleetArgs {
         let mut marks = Vec::new();
         for outage in &self.kill {
             if outage.from >= duration {
-                return Err(format!("--kill {} happens when the load is over: raise --duration", outage.name));
+                return Err(format!(
+                    "--kill {} happens when the load is over: raise --duration",
+                    outage.name
+                ));
             }
             marks.push(Mark { at: outage.from, name: format!("{} gone", outage.name) });
             let back = outage.until.filter(|until| *until < duration);
