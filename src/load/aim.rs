@@ -51,6 +51,8 @@ pub(super) struct Aim {
     pub(super) tally: Mutex<Tally>,
     pub(super) heads: Mutex<Heads>,
     pub(super) version: Mutex<Option<Version>>,
+    /// How long it was measured.
+    pub(super) span: Mutex<Duration>,
     /// Requests that met a connection which had gone stale, and were sent again on a fresh one.
     pub(super) repeated: AtomicU64,
 }
@@ -87,6 +89,7 @@ impl Aim {
             tally: Mutex::new(tally),
             heads: Mutex::default(),
             version: Mutex::new(None),
+            span: Mutex::new(Duration::ZERO),
             repeated: AtomicU64::new(0),
         }
     }

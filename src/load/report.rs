@@ -282,7 +282,7 @@ impl TargetReport {
         Self {
             url: aim.upstream.url().to_string(),
             protocol: lock(&aim.version).map(|version| format!("{version:?}")),
-            served_per_s: (whole.answered + whole.refused) as f64 / settings.duration.as_secs_f64(),
+            served_per_s: (whole.answered + whole.refused) as f64 / lock(&aim.span).as_secs_f64().max(1e-3),
             whole,
             service: tally.service.quantiles(),
             parts: parts(settings, &tally),

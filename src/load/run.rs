@@ -266,6 +266,9 @@ impl Load<'_> {
                 }
             }
         }
+        if leg.counts {
+            *lock(&leg.aim.span) += start.elapsed().min(length);
+        }
         self.done += length;
         Ok(())
     }

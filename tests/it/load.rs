@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::lab::anvil::{CHAIN_ID, Lab};
 use crate::lab::front::{Answer, Fault, Front};
+use crate::lab::leash::Leash;
 
 /// A call that no survey asks: a front that counts it counts the load alone.
 const PLAIN: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_getStorageAt","params":["0x0000000000000000000000000000000000000001","0x0","latest"]}"#;
@@ -321,6 +322,33 @@ async fn r2_a_killed_cloud_under_load_fails_no_request() {
     for outside in ["<script", "src=", "<link", "url(", "@import", "href="] {
         assert!(!page.contains(outside), "{outside}");
     }
+}
+
+/// Ctrl-C ends it early, and what there is is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_interrupted_reports_what_it_saw() {
+    let front = plain_front().await;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let requests = file(dir.path(), "plain.jsonl", PLAIN);
+    let args =
+        ["load", &front.url(), "--requests", &requests, "--duration", "10m", "--warm-up", "0s", "--json"];
+    let args = args.map(str::to_owned);
+    let mut process =
+        Leash::start(Path::new(env!("CARGO_BIN_EXE_outrigger")), &args, &[]).expect("it starts");
+    let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+    while front.count(METHOD) < 20 {
+        assert!(tokio::time::Instant::now() < patience, "nothing is sent: {}", process.said().text());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    process.signal("INT");
+    let status = process.wait(Duration::from_secs(20)).expect("it ends");
+    let report: Value = serde_json::from_str(&process.said().text()).expect("the report");
+    assert_eq!((status.code(), &report["stopped_early"]), (Some(0), &json!(true)));
+    assert!(report["targets"][0]["whole"]["answered"].as_u64() >= Some(15), "{report:#}");
+    assert!(
+        report["targets"][0]["served_per_s"].as_f64() > Some(5.0),
+        "by the time it took, not by ten minutes"
+    );
 }
 
 /// For people: the same as a table, a second a line.
