@@ -22,6 +22,8 @@ pub mod gateway;
 // floor 4
 #[cfg(feature = "cli")]
 pub mod drill;
+#[cfg(feature = "load")]
+pub mod load;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -5,6 +5,7 @@
 mod check;
 mod config;
 mod drill;
+mod load;
 mod memory;
 mod serve;
 mod simulate;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Replay recorded incidents in simulated clouds.
     Drill(drill::DrillArgs),
+    /// Load an endpoint, or a simulated fleet, and measure it.
+    Load(load::LoadArgs),
     /// Look at the transactions that were handed in.
     #[command(subcommand)]
     Tx(tx::TxCommand),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Drill(args)) => drill::run(&args),
+        Some(Command::Load(args)) => load::run(&args),
         Some(Command::Tx(command)) => tx::run(&command),
         Some(Command::Config(command)) => config::run(command),
     };

@@ -8,6 +8,7 @@ mod connection;
 mod cors;
 mod guard;
 mod listen;
+mod loopback;
 mod pages;
 mod rpc;
 mod tls;
@@ -30,6 +31,7 @@ use crate::gateway::Gateway;
 
 pub use connection::Connection;
 pub use listen::{Server, ServerError};
+pub use loopback::Loopback;
 
 /// Packing an answer smaller than a network packet gains nothing.
 const COMPRESS_ABOVE_BYTES: u64 = 1024;

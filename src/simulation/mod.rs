@@ -46,6 +46,7 @@ mod certificates;
 mod chain;
 mod fault;
 mod fees;
+mod happen;
 mod json;
 mod names;
 #[deny(clippy::disallowed_methods)]
@@ -62,7 +63,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{self, BackendBuilder, ChainBuilder, Config, ConfigErrors};
@@ -73,12 +74,13 @@ use backend::World;
 use certificates::Certificates;
 use chain::{Chain, Genesis};
 use names::Names;
-use outage::{Turn, timeline};
+use outage::timeline;
 
 pub use accounts::{DEV_ACCOUNTS, DevAccount, GENESIS_BALANCE};
 pub use backend::{Latency, SimulatedBackend};
 pub use certificates::CertificateError;
 pub use fault::Fault;
+pub use happen::PlannedOutages;
 pub use outage::{Outage, OutageError};
 
 /// The chain id of local test chains, never a real network's: what is signed for the simulation is worthless
@@ -155,6 +157,7 @@ pub struct Simulation {
     world: Arc<World>,
     block_time: Duration,
     certificates: Option<Arc<Certificates>>,
+    ended: CancellationToken,
     _outages: DropGuard,
 }
 
@@ -185,19 +188,22 @@ impl Simulation {
         });
         let backends = backends.collect::<io::Result<Arc<[_]>>>()?;
         let config = configured(of, &fleet, settings.block_time, |at| backends[at].url())?;
-        let turns = timeline(&settings.outages, &config.default_chain().backends)
+        let (block_time, ended) = (settings.block_time, CancellationToken::new());
+        let _outages = ended.clone().drop_guard();
+        let simulation = Self { backends, world, block_time, certificates, ended, _outages };
+        simulation.plan(&settings.outages, &config)?.begin(started);
+        Ok((simulation, config))
+    }
+
+    /// Outages besides those of the settings, to be counted from a moment of the caller's choice. `config` is the one
+    /// that [`start`](Self::start) gave.
+    ///
+    /// # Errors
+    /// When an outage names nobody.
+    pub fn plan(&self, outages: &[Outage], config: &Config) -> Result<PlannedOutages, SimulationError> {
+        let turns = timeline(outages, &config.default_chain().backends)
             .map_err(|(outage, error)| SimulationError::Outage { name: outage.name, error })?;
-        let ended = CancellationToken::new();
-        let happening = happen(turns, backends.clone(), started);
-        let cancelled = ended.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = happening => {}
-                () = cancelled.cancelled() => {}
-            }
-        });
-        let block_time = settings.block_time;
-        Ok((Self { backends, world, block_time, certificates, _outages: ended.drop_guard() }, config))
+        Ok(PlannedOutages { turns, backends: self.backends.clone(), ended: self.ended.clone() })
     }
 
     /// A gateway that finds the simulated names and believes the simulated certificates, and no others.
@@ -314,28 +320,6 @@ fn configured(
 fn latency(node: usize) -> Latency {
     let median = Duration::from_millis([20, 35, 50, 60][node % 4]);
     Latency { median, spread: 0.3 }
-}
-
-/// Lets outages happen in their time.
-async fn happen(turns: Vec<Turn>, backends: Arc<[SimulatedBackend]>, started: Instant) {
-    for turn in turns {
-        sleep_until(started + turn.at).await;
-        let names = |indices: &[usize]| {
-            indices.iter().filter_map(|at| backends.get(*at)).map(|b| b.name()).collect::<Vec<_>>().join(", ")
-        };
-        for at in &turn.gone {
-            backends[*at].set(Some(Fault::Refuse));
-        }
-        for at in &turn.back {
-            backends[*at].set(None);
-        }
-        if !turn.gone.is_empty() {
-            tracing::warn!("simulation: {} is gone ({})", turn.name, names(&turn.gone));
-        }
-        if !turn.back.is_empty() {
-            tracing::info!("simulation: {} is back ({})", turn.name, names(&turn.back));
-        }
-    }
 }
 
 /// Seconds since 1970, for the first block's timestamp.

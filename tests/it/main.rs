@@ -8,6 +8,7 @@ mod drill;
 mod examples;
 mod execution_apis;
 mod lab;
+mod load;
 mod metamask;
 mod operation;
 mod protocol;

@@ -19,11 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::gateway::{BackendStatus, ChainStatus, GatewayError};
-use crate::server::{Draining, Server, ServerError, router};
+use crate::server::{Loopback, ServerError};
 use crate::simulation::{Settings as SimulationSettings, Simulation, SimulationError, Transport};
 
 use client::Client;
@@ -130,15 +129,10 @@ pub async fn run(
     // Whom the user's server would listen for is not what is drilled.
     config.server = Config::presets().server;
     config.transactions.journal = None;
-    config.server.listen = Listen { required: vec![([127, 0, 0, 1], 0).into()], if_possible: Vec::new() };
     let simulation = Arc::new(simulation);
     let gateway = simulation.gateway(&config)?;
-    let server = Server::bind(&config.server).await?;
-    let address = server.addresses().first().copied().ok_or(LoopbackError::Alone)?;
-    let stop = CancellationToken::new();
-    let _stopped = stop.clone().drop_guard();
-    let app = router(gateway.clone(), &config.server, Draining::default());
-    tokio::spawn(server.serve(app, stop));
+    let served = Loopback::serve(&gateway, &config.server).await?;
+    let address = served.address();
 
     let chain = || gateway.status().chains.into_iter().next();
     let readers = chain().map_or(0, |chain| chain.backends.iter().filter(|b| takes_reads(b)).count());
