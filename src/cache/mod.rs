@@ -16,7 +16,7 @@ mod shape;
 mod tests;
 mod view;
 
-pub use flights::{Flights, Lead, Seat, Share};
+pub use flights::{Flights, Follow, Lead, Seat, Share};
 pub use keep::{Answer, Ask, Basis, Footing, holds, keep};
 pub use key::{Key, canonical};
 pub use memory::{Entry, Memory, MemoryUse};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::cache::{Answer, Ask, Flights, Key, Lead, Memory, Seat, Share, View, holds, keep};
+use crate::cache::{Answer, Ask, Flights, Follow, Key, Lead, Memory, Seat, Share, View, holds, keep};
 use crate::chain::Follower;
 use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, Method, MethodKind, Refusal, block_refs, pin_blocks};
 use crate::policy::{BackendIndex, Fleet, Timestamp};
@@ -45,6 +45,8 @@ pub(super) struct Counts {
     pub(super) misses: AtomicU64,
     /// Calls that shared somebody else's answer.
     pub(super) coalesced: AtomicU64,
+    /// Calls that wait for somebody else's answer now.
+    pub(super) waiting: AtomicU64,
     /// Answers that were kept.
     pub(super) kept: AtomicU64,
     /// Kept answers that no longer held when they were asked for.
@@ -167,12 +169,6 @@ impl Known {
         answered.trail.attempts = 0;
         answered
     }
-
-    /// Calls under way that others may share.
-    #[cfg(test)]
-    pub(super) fn under_way(&self) -> usize {
-        self.flights.len()
-    }
 }
 
 /// The question that a call puts; `None` where its answer is for it alone. The call itself stays as it is.
@@ -283,7 +279,7 @@ pub(super) async fn sit(
     let method = call.method;
     loop {
         match seat.take().or_else(|| chain.known.board(question.as_ref()?)) {
-            Some(Seat::Follow(seat)) => match seat.landed().await {
+            Some(Seat::Follow(seat)) => match wait(chain, seat).await {
                 Some(answered) if failed || !is_failure(&answered) => {
                     return chain.known.shared(method, answered);
                 }
@@ -297,6 +293,20 @@ pub(super) async fn sit(
             None => return ask(chain, call, sight, question.as_ref()).await,
         }
     }
+}
+
+/// Waits for somebody else's answer, and counts as long as it does.
+async fn wait(chain: &Chain, seat: Follow<Answered>) -> Option<Answered> {
+    struct Waiting<'a>(&'a AtomicU64);
+    impl Drop for Waiting<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    let waiting = &chain.known.counts.waiting;
+    count(waiting);
+    let _waiting = Waiting(waiting);
+    seat.landed().await
 }
 
 /// No backend said anything of it.

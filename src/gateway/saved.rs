@@ -32,6 +32,8 @@ pub struct SavedStatus {
     pub misses: u64,
     /// Calls that shared the answer which somebody else was about to get.
     pub coalesced: u64,
+    /// Calls that wait for such an answer now.
+    pub waiting: u64,
     /// Answers that were kept.
     pub kept: u64,
     /// Kept answers that no longer held when they were asked for: their block was dropped, or the head moved.
@@ -51,6 +53,7 @@ impl SavedStatus {
             hits,
             misses: read(&counts.misses),
             coalesced,
+            waiting: read(&counts.waiting),
             kept: read(&counts.kept),
             outdated: read(&counts.outdated),
             requests: hits + coalesced,
