@@ -82,6 +82,13 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// Whether the answer may come to rest on what is final.
+    pub fn may_be_final(&self) -> bool {
+        self.ttl_ms.is_none() && matches!(self.basis, Basis::Height(_) | Basis::Hash(_) | Basis::Told)
+    }
+}
+
 fn basis_of(block: BlockRef) -> Option<Basis> {
     match block {
         BlockRef::Number(number) => Some(Basis::Height(number)),

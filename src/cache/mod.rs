@@ -7,15 +7,18 @@
 //! each time it is asked for. So an answer that comes in after its block was dropped, or a reorg in the middle of a
 //! read, needs no lock and no order of events.
 
+mod disk;
 mod flights;
 mod keep;
 mod key;
 mod memory;
 mod shape;
+mod store;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use disk::{Disk, DiskUse, Found};
 pub use flights::{Flights, Follow, Lead, Seat, Share};
 pub use keep::{Answer, Ask, Basis, Footing, holds, keep};
 pub use key::{Key, canonical};

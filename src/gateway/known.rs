@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
-use crate::cache::{Answer, Ask, Flights, Follow, Key, Lead, Memory, Seat, Share, View, holds, keep};
+use crate::cache::{
+    Answer, Ask, Disk, Flights, Follow, Footing, Key, Lead, Memory, Seat, Share, View, holds, keep,
+};
 use crate::chain::Follower;
 use crate::ethereum::{BlockNeeds, BlockRef, BlockTag, Method, MethodKind, Refusal, block_refs, pin_blocks};
 use crate::policy::{BackendIndex, Fleet, Timestamp};
@@ -25,6 +28,7 @@ pub(super) struct Known {
     /// The chain's place among all: the memory is one for all of them.
     place: u16,
     memory: Option<Arc<Memory>>,
+    disk: Option<Arc<Disk>>,
     /// Calls that ask the same at the same time share an answer.
     coalesce: bool,
     /// The state of blocks that are there can be changed from outside.
@@ -34,6 +38,14 @@ pub(super) struct Known {
     view: ArcSwap<View>,
     flights: Flights<Answered>,
     pub(super) counts: Counts,
+}
+
+/// Where answers are kept, for all chains.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tiers {
+    pub(super) memory: Option<Arc<Memory>>,
+    /// Behind the memory, never without one.
+    pub(super) disk: Option<Arc<Disk>>,
 }
 
 /// What was saved, and what was not.
@@ -75,13 +87,11 @@ fn count(of: &AtomicU64) {
 }
 
 impl Known {
-    pub(super) fn new(
-        place: usize,
-        memory: Option<Arc<Memory>>,
-        coalesce: bool,
-        can_be_changed: bool,
-    ) -> Self {
+    pub(super) fn new(place: usize, tiers: &Tiers, coalesce: bool, can_be_changed: bool) -> Self {
+        let Tiers { memory, disk } = tiers.clone();
         Self {
+            // What is final on a development node is gone when it starts anew.
+            disk: disk.filter(|_| !can_be_changed && memory.is_some()),
             // More chains than that fit into no configuration; the last ones would share no memory with others.
             memory: u16::try_from(place).ok().and(memory),
             place: u16::try_from(place).unwrap_or(u16::MAX),
@@ -136,10 +146,39 @@ impl Known {
             }
             return None;
         }
+        if let (Some(disk), 0) = (&self.disk, question.key.age)
+            && entry.footing.is_final(&question.view)
+            && let Some(number) = entry.footing.height()
+        {
+            // It may have become final since it was kept.
+            disk.put(chain.settings.chain_id, &question.key, number, &entry.result);
+        }
+        Some(self.hit(chain, question, call, entry.result))
+    }
+
+    fn hit(&self, chain: &Chain, question: &Question, call: &Call<'_>, result: Bytes) -> Answered {
         count(&self.counts.hits);
         self.saved(question.method);
         let trail = Trail { source: Source::Cache, ..Trail::default() };
-        Some(agree::agree(chain, call, Answered { said: Said::Result(entry.result), trail }))
+        agree::agree(chain, call, Answered { said: Said::Result(result), trail })
+    }
+
+    /// The answer that lies on disk, where it still holds.
+    pub(super) async fn found(
+        &self,
+        chain: &Chain,
+        question: &Question,
+        call: &Call<'_>,
+    ) -> Option<Answered> {
+        let (Some(disk), Some(memory), 0) = (&self.disk, &self.memory, question.key.age) else { return None };
+        question.ask.as_ref().filter(|ask| ask.may_be_final())?;
+        let found = disk.get(chain.settings.chain_id, &question.key).await?;
+        let footing = Footing::found(found.number, &question.view);
+        if !holds(&footing, &question.view, chain.now()) {
+            return None;
+        }
+        memory.put(question.key.clone(), &found.result, footing);
+        Some(self.hit(chain, question, call, found.result))
     }
 
     /// Keeps a backend's result, where that may be done.
@@ -154,6 +193,12 @@ impl Known {
             && memory.put(question.key.clone(), result, footing)
         {
             count(&self.counts.kept);
+            if let (Some(disk), 0) = (&self.disk, question.key.age)
+                && footing.is_final(&question.view)
+                && let Some(number) = footing.height()
+            {
+                disk.put(chain.settings.chain_id, &question.key, number, &Bytes::copy_from_slice(result));
+            }
         }
     }
 
@@ -258,6 +303,9 @@ pub(super) async fn carry(chain: &Arc<Chain>, terms: Terms, call: Call<'_>) -> A
         return ask(chain, call, sight, None).await;
     };
     if let Some(answered) = chain.known.answer(chain, &question, &call) {
+        return answered;
+    }
+    if let Some(answered) = chain.known.found(chain, &question, &call).await {
         return answered;
     }
     match chain.known.board(&question) {

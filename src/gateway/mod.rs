@@ -58,6 +58,7 @@ use serde_json::value::to_raw_value;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::cache::{Disk, Memory as CacheMemory};
 use crate::config::{self, Config};
 use crate::ethereum::MethodKind;
 use crate::ethereum::chains::ChainPreset;
@@ -69,7 +70,7 @@ use admit::{Admission, admit};
 use call::{Answered, Said};
 use chain::Chain;
 use grapevine::Grapevine;
-use known::Known;
+use known::{Known, Tiers};
 use link::Link;
 use mask::Mask;
 use standing::Caller;
@@ -80,7 +81,7 @@ pub use head_status::{BranchStatus, FollowerStatus, ForkStatus, ViewStatus};
 pub use memory::Memory;
 pub use outbox::{HandleId, Notification, SessionEnd};
 pub use packet::{Packet, Reply, Source, Terms, Trail};
-pub use saved::{CacheStatus, SavedStatus};
+pub use saved::{CacheStatus, DiskStatus, SavedStatus};
 pub use session::{Session, SessionReply};
 pub use status::{
     BackendStatus, BudgetStatus, CallsStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus,
@@ -127,7 +128,7 @@ pub struct Gateway {
 struct Inner {
     chains: Vec<Arc<Chain>>,
     server: config::Server,
-    memory: Option<Arc<crate::cache::Memory>>,
+    tiers: Tiers,
     made_at: Instant,
     _tasks: DropGuard,
 }
@@ -153,7 +154,7 @@ impl Gateway {
             None => None,
         };
         let records = journal.as_ref().map_or(Ok(Vec::new()), |journal| journal.records())?;
-        let memory = crate::cache::Memory::new(config.cache.memory).map(Arc::new);
+        let tiers = tiers(&config.cache);
         let chains: Vec<_> = config
             .chains
             .iter()
@@ -162,7 +163,7 @@ impl Gateway {
                 let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
                 let kept = (journal.clone(), &*records);
                 let can_be_changed = chain::is_of_development(settings);
-                let known = Known::new(place, memory.clone(), config.cache.coalesce, can_be_changed);
+                let known = Known::new(place, &tiers, config.cache.coalesce, can_be_changed);
                 Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone(), kept, known))
             })
             .collect();
@@ -192,7 +193,7 @@ impl Gateway {
             });
         }
         let server = config.server.clone();
-        let inner = Inner { chains, server, memory, made_at: Instant::now(), _tasks: tasks.drop_guard() };
+        let inner = Inner { chains, server, tiers, made_at: Instant::now(), _tasks: tasks.drop_guard() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -367,6 +368,20 @@ impl tower::Service<Packet> for Gateway {
         let gateway = self.clone();
         Box::pin(async move { Ok(gateway.answer(packet).await) })
     }
+}
+
+/// Where answers are kept. A disk that cannot be used costs a warning.
+fn tiers(settings: &config::Cache) -> Tiers {
+    let memory = CacheMemory::new(settings.memory).map(Arc::new);
+    let open = |folder: &std::path::PathBuf| match Disk::open(folder, settings.disk_max) {
+        Ok(disk) => Some(Arc::new(disk)),
+        Err(error) => {
+            tracing::warn!(%error, "the cache on disk is not used");
+            None
+        }
+    };
+    let disk = settings.disk.as_ref().filter(|_| memory.is_some()).and_then(open);
+    Tiers { memory, disk }
 }
 
 fn roots(roots: &config::Roots) -> crate::upstream::Roots {

@@ -20,6 +20,27 @@ pub struct CacheStatus {
     pub bytes_max: u64,
     /// Answers that had to make room for others since the start.
     pub evictions: u64,
+    /// The tier on disk, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskStatus>,
+}
+
+/// Answers that outlive a restart.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DiskStatus {
+    /// Answers on disk.
+    pub entries: usize,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// The bound of their file.
+    pub bytes_max: u64,
+    /// Answers that were found there since the start.
+    pub hits: u64,
+    /// Answers that were not written because the disk is slow.
+    pub left_out: u64,
+    /// The file cannot be used: nothing is read or written until the next start.
+    pub out_of_use: bool,
 }
 
 /// What one chain's clients were answered without a backend, since the start.
@@ -64,12 +85,23 @@ impl SavedStatus {
 
 impl CacheStatus {
     pub(super) fn of(gateway: &Gateway) -> Self {
-        let usage = gateway.inner.memory.as_ref().map(|memory| memory.usage()).unwrap_or_default();
+        let usage = gateway.inner.tiers.memory.as_ref().map(|memory| memory.usage()).unwrap_or_default();
         Self {
             entries: usage.entries,
             bytes: usage.bytes,
             bytes_max: usage.bytes_max,
             evictions: usage.evictions,
+            disk: gateway.inner.tiers.disk.as_ref().map(|disk| {
+                let usage = disk.usage();
+                DiskStatus {
+                    entries: usage.entries,
+                    bytes: usage.bytes,
+                    bytes_max: usage.bytes_max,
+                    hits: usage.hits,
+                    left_out: usage.left_out,
+                    out_of_use: usage.is_out,
+                }
+            }),
         }
     }
 }
