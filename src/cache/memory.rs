@@ -12,15 +12,15 @@ use super::keep::Footing;
 use super::key::Key;
 
 /// What an entry takes beyond its texts: both structs, two allocations, its place in the table and in the queues.
-const OVERHEAD: u64 = 320;
+const OVERHEAD: u64 = 360;
 /// Shards are locked one by one; each has its part of the bound, and must be able to hold the largest answer some times.
 const SHARDS_MAX: u64 = 16;
 const SHARD_MIN: u64 = 4 << 20;
 /// The part of a shard that one answer may take, and the most it may take at all.
 const SHARE_OF_SHARD: u64 = 4;
 const ANSWER_MAX: u64 = 16 << 20;
-/// What entries take on average, to size tables for.
-const USUAL: u64 = 1024;
+/// Tables are made for entries of this size, and grow where they are smaller.
+const USUAL: u64 = 4096;
 const ESTIMATE_MAX: u64 = 1 << 20;
 
 /// A kept answer.
@@ -128,5 +128,52 @@ impl Memory {
             bytes_max: self.cache.capacity(),
             evictions: self.evicted.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::view::View;
+
+    fn key(at: u64) -> Key {
+        let params = serde_json::value::RawValue::from_string(format!("[\"{at:#066x}\",\"0x1\"]")).unwrap();
+        Key::new(0, "eth_getBalance", 0, 0, Some(&params)).unwrap()
+    }
+
+    #[test]
+    fn memory_stays_within_its_bound_whatever_is_kept() {
+        const BYTES_MAX: u64 = 16 << 20;
+        let footing = Footing::found(1, &View::default());
+        for size in [10, 66, 600, 5_000, 60_000] {
+            let mut told = MemoryUse::default();
+            let taken = allocation_counter::measure(|| {
+                let memory = Memory::new(BYTES_MAX).unwrap();
+                let result = vec![b'1'; size];
+                for at in 0..3 * BYTES_MAX / (size as u64 + OVERHEAD) {
+                    memory.put(key(at), &result, footing);
+                }
+                told = memory.usage();
+                std::mem::forget(memory);
+            });
+            let really = taken.bytes_current as f64 / BYTES_MAX as f64;
+            println!(
+                "answers of {size}: {} entries, {} counted, {really:.3} of the bound allocated",
+                told.entries, told.bytes
+            );
+            assert!(told.bytes <= BYTES_MAX && told.evictions > 0, "{size}: {told:?}");
+            assert!(told.bytes > BYTES_MAX * 9 / 10, "{size}: {told:?}");
+            assert!(really <= 1.05, "{size}: {really} of the bound, {told:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept_and_drives_nothing_out() {
+        let memory = Memory::new(1 << 20).unwrap();
+        let footing = Footing::found(1, &View::default());
+        assert!(memory.put(key(1), b"1", footing));
+        assert!(!memory.put(key(2), &vec![b'1'; 1 << 20], footing));
+        assert!(memory.get(&key(1)).is_some() && memory.get(&key(2)).is_none());
+        assert!(Memory::new(0).is_none());
     }
 }

@@ -12,7 +12,7 @@ use crate::policy::{BackendIndex, Class, Plan, classify};
 
 use super::call::{Answered, Call, Said, no_such_method};
 use super::chain::Chain;
-use super::forward::{Landed, forward};
+use super::forward::{Landed, NODES_WORD, forward};
 use super::known::Question;
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
@@ -171,7 +171,8 @@ pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
         },
     };
     let backends = vec![chain.link(backend).name.clone()];
-    let trail = Trail { backends, source: Source::Backend, attempts, hint: None };
+    let unheard = verdict.outcome.tells() < NODES_WORD;
+    let trail = Trail { backends, source: Source::Backend, attempts, hint: None, unheard };
     agree::agree(chain, call, Answered { said, trail })
 }
 

@@ -181,6 +181,18 @@ impl Known {
         Some(self.hit(chain, question, call, found.result))
     }
 
+    /// The kept answer to a question that no backend can be asked.
+    fn last_known(&self, chain: &Chain, question: &Question) -> Option<Answered> {
+        let memory = self.memory.as_ref().filter(|_| question.ask.is_some())?;
+        let entry = memory.get(&question.key)?;
+        if !holds(&entry.footing, &self.view.load(), chain.now()) {
+            return None;
+        }
+        count(&self.counts.hits);
+        let trail = Trail { source: Source::Cache, ..Trail::default() };
+        Some(Answered { said: Said::Result(entry.result), trail })
+    }
+
     /// Keeps a backend's result, where that may be done.
     pub(super) fn keep(&self, chain: &Chain, question: &Question, backend: BackendIndex, result: &[u8]) {
         let (Some(memory), Some(ask)) = (&self.memory, &question.ask) else { return };
@@ -308,9 +320,20 @@ pub(super) async fn carry(chain: &Arc<Chain>, terms: Terms, call: Call<'_>) -> A
     if let Some(answered) = chain.known.found(chain, &question, &call).await {
         return answered;
     }
-    match chain.known.board(&question) {
+    // Where nobody tells where the chain stands, clients are told the last height that is known; what was kept of that one
+    // is better than nothing.
+    let last_known = sight.promised.filter(|_| sight.latest.is_none()).and_then(|promised| {
+        let mut then = sight;
+        then.latest = Some(promised);
+        self::question(chain, terms, &question.view, &call, &then)
+    });
+    let answered = match chain.known.board(&question) {
         Some(seat) => sit(chain, call, sight, Some(question), seat).await,
         None => ask(chain, call, sight, Some(&question)).await,
+    };
+    match last_known.filter(|_| is_failure(&answered)) {
+        Some(last_known) => chain.known.last_known(chain, &last_known).unwrap_or(answered),
+        None => answered,
     }
 }
 
@@ -357,7 +380,7 @@ async fn wait(chain: &Chain, seat: Follow<Answered>) -> Option<Answered> {
     seat.landed().await
 }
 
-/// No backend said anything of it.
+/// No node gave its word on it.
 fn is_failure(answered: &Answered) -> bool {
-    matches!(answered.said, Said::Error(_)) && answered.trail.backends.is_empty()
+    matches!(answered.said, Said::Error(_)) && answered.trail.unheard
 }

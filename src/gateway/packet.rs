@@ -85,6 +85,8 @@ pub struct Trail {
     pub attempts: u32,
     /// Why a method was refused and what to do instead, for a person who debugs.
     pub hint: Option<&'static str>,
+    /// No node gave its word: what is told is why nobody could be heard.
+    pub(super) unheard: bool,
 }
 
 impl Trail {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::lab::anvil::{CHAIN_ID, Lab, PLAIN_CHAIN_ID};
-use crate::lab::front::Front;
+use crate::lab::front::{Fault, Front};
 use crate::lab::proxy::{Proxy, Settings};
 use crate::lab::rpc;
 use crate::lab::wire::Message;
@@ -308,4 +308,33 @@ async fn k1_of_a_batch_what_is_kept_is_answered_at_once_and_the_rest_by_a_backen
     let answer = stage.post(&json!([known, other]), &[]).await;
     assert_eq!(answer.header("x-outrigger-source"), Some("cache"), "nothing of it came from a backend");
     assert_eq!((stage.asked("eth_getBalance"), stage.asked("eth_getCode")), (0, 1));
+}
+
+/// R12: while nobody can be reached, `eth_blockNumber` is the last height that is known; what was kept of that block is told,
+/// by its number and as the latest.
+#[tokio::test]
+async fn r12_what_is_kept_is_still_told_while_everybody_is_down() {
+    let stage = Stage::start("").await;
+    let head = format!("{:#x}", stage.lab.height().await);
+    let balance = stage.told("eth_getBalance", json!([RICH, "latest"])).await.0;
+    for front in &stage.fronts {
+        front.set(Fault::Refuse).await;
+    }
+    // Nothing is kept of this one: it shows when it has become known that nobody is there.
+    stage
+        .until("nobody answers", async || {
+            stage.told("eth_getCode", json!([RICH, "latest"])).await.0["error"].is_object()
+                && stage.status().await["chains"][0]["backends"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .all(|b| b["state"] != "ok")
+        })
+        .await;
+    for params in [json!([RICH, head]), json!([RICH, "latest"])] {
+        let told = stage.told("eth_getBalance", params.clone()).await;
+        assert_eq!(told, (balance.clone(), "cache".to_owned()), "{params}");
+    }
+    assert_eq!(stage.told("eth_blockNumber", json!([])).await.0["result"], head);
+    assert!(stage.told("eth_getCode", json!([RICH, "latest"])).await.0["error"].is_object());
 }
