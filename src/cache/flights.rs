@@ -23,10 +23,12 @@ pub struct Share {
     pub hash: Option<B256>,
 }
 
+type UnderWay<A> = HashMap<Arc<Share>, watch::Receiver<Option<A>>>;
+
 /// Questions under way, each with a seat for whoever wants the same answer.
 #[derive(Debug)]
 pub struct Flights<A> {
-    under_way: Arc<Mutex<HashMap<Arc<Share>, watch::Receiver<Option<A>>>>>,
+    under_way: Arc<Mutex<UnderWay<A>>>,
 }
 
 impl<A> Default for Flights<A> {
@@ -88,7 +90,7 @@ impl<A: Clone> Flights<A> {
 }
 
 impl<A> Flights<A> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Share>, watch::Receiver<Option<A>>>> {
+    fn lock(&self) -> MutexGuard<'_, UnderWay<A>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -112,35 +112,31 @@ pub struct Footing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// On what.
 enum Rests {
-    OnNothing,
-    OnHead(BlockId),
-    OnBlock { number: u64, hash: Option<B256> },
+    Nothing,
+    Head(BlockId),
+    Block { number: u64, hash: Option<B256> },
 }
 
 impl Footing {
     /// Whether it rests on a block that is final: it may outlive the process.
     pub fn is_final(&self, view: &View) -> bool {
-        self.until.is_none() && matches!(self.rests, Rests::OnBlock { number, .. } if view.is_final(number))
+        self.until.is_none() && matches!(self.rests, Rests::Block { number, .. } if view.is_final(number))
     }
 
     /// The height that it rests on.
     pub fn height(&self) -> Option<u64> {
         match self.rests {
-            Rests::OnBlock { number, .. } => Some(number),
-            Rests::OnHead(id) => Some(id.number),
-            Rests::OnNothing => None,
+            Rests::Block { number, .. } => Some(number),
+            Rests::Head(id) => Some(id.number),
+            Rests::Nothing => None,
         }
     }
 
     /// What was final when it was written down, found again.
     pub fn found(number: u64, view: &View) -> Self {
-        Self {
-            rests: Rests::OnBlock { number, hash: None },
-            since: view.moment(),
-            backend: None,
-            until: None,
-        }
+        Self { rests: Rests::Block { number, hash: None }, since: view.moment(), backend: None, until: None }
     }
 }
 
@@ -166,14 +162,14 @@ pub fn keep(ask: &Ask, asked: &View, now: &View, at: Timestamp, answer: Answer<'
     // In the meantime the question may have become another one.
     let same = |number: u64| now.spares(number, asked.moment());
     let rests = match ask.basis {
-        Basis::Nothing if ask.is_constant => Some((Rests::OnNothing, true)),
+        Basis::Nothing if ask.is_constant => Some((Rests::Nothing, true)),
         Basis::Nothing => {
             let tip = now.tip()?;
-            proven(asked.tip()?.number.min(tip.number)).then_some((Rests::OnNothing, false))
+            proven(asked.tip()?.number.min(tip.number)).then_some((Rests::Nothing, false))
         }
         Basis::Head => {
             let tip = now.tip().filter(|tip| asked.tip() == Some(*tip))?;
-            (proven(tip.number) && same(tip.number)).then_some((Rests::OnHead(tip), false))
+            (proven(tip.number) && same(tip.number)).then_some((Rests::Head(tip), false))
         }
         Basis::Height(number) => at_height(ask, asked, now, number, result, &proven),
         Basis::Hash(hash) => match now.height_of(hash) {
@@ -183,7 +179,7 @@ pub fn keep(ask: &Ask, asked: &View, now: &View, at: Timestamp, answer: Answer<'
         Basis::Told => told(ask, now, result, &proven, None),
     };
     let (rests, verified) = rests?;
-    if let Rests::OnBlock { number, .. } = rests
+    if let Rests::Block { number, .. } = rests
         && !same(number)
     {
         return None;
@@ -213,7 +209,7 @@ fn at_height(
     if hash.is_some() && asked.hash_at(number) != hash {
         return None;
     }
-    let rests = Rests::OnBlock { number, hash };
+    let rests = Rests::Block { number, hash };
     let names_it = |block: &BlockId| block.number == number && hash.is_none_or(|hash| block.hash == hash);
     match ask.shape {
         Shape::Block | Shape::Placed => {
@@ -255,9 +251,9 @@ fn told(
     }
     match now.hash_at(block.number) {
         Some(served) => (served == block.hash)
-            .then_some((Rests::OnBlock { number: block.number, hash: Some(served) }, true)),
+            .then_some((Rests::Block { number: block.number, hash: Some(served) }, true)),
         None => (now.is_below(block.number) && now.is_final(block.number) && proven(block.number))
-            .then_some((Rests::OnBlock { number: block.number, hash: None }, false)),
+            .then_some((Rests::Block { number: block.number, hash: None }, false)),
     }
 }
 
@@ -270,9 +266,9 @@ pub fn holds(footing: &Footing, now: &View, at: Timestamp) -> bool {
         footing.backend.is_none_or(|backend| now.vouches(usize::from(backend), number, footing.since))
     };
     match footing.rests {
-        Rests::OnNothing => true,
-        Rests::OnHead(tip) => now.tip() == Some(tip) && vouched(tip.number),
-        Rests::OnBlock { number, hash } => {
+        Rests::Nothing => true,
+        Rests::Head(tip) => now.tip() == Some(tip) && vouched(tip.number),
+        Rests::Block { number, hash } => {
             let stands = match (now.hash_at(number), hash) {
                 (Some(served), Some(hash)) => served == hash,
                 // It was final and below what is kept, and still nothing has come in its place.
