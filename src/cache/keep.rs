@@ -111,8 +111,8 @@ pub struct Footing {
     until: Option<Timestamp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 /// On what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rests {
     Nothing,
     Head(BlockId),
