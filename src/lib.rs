@@ -15,6 +15,7 @@ pub mod telemetry;
 pub mod chain;
 pub mod policy;
 // floor 2
+pub mod cache;
 pub mod journal;
 pub mod upstream;
 // floor 3

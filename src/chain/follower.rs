@@ -534,6 +534,19 @@ impl Follower {
         }
     }
 
+    /// What a backend showed last.
+    pub fn tip_of(&self, source: BackendIndex) -> Option<BlockId> {
+        self.sources.get(source.get())?.tip
+    }
+
+    /// The height of the last served block from which a backend's head descends; `None` where that is not known.
+    pub fn joined_at(&self, source: BackendIndex) -> Option<u64> {
+        match self.tree.joint(self.tip_of(source)?)? {
+            Joint::Joined { at, .. } => Some(at),
+            Joint::Adrift { .. } => None,
+        }
+    }
+
     /// What backends disagree about.
     pub fn fork(&self) -> Option<&Fork> {
         self.fork.as_ref()

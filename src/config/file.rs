@@ -317,11 +317,16 @@ pub(super) enum WhenUnreachableFile {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CacheFile {
-    /// Memory for answers; 0 keeps none. Default `"256MiB"`.
+    /// Memory for answers, of all chains; 0 keeps none. Default `"256MiB"`.
     #[schemars(example = &"256MiB")]
     pub memory: Option<SizeFile>,
-    /// A folder for answers that outlive a restart. Default none.
+    /// A folder for answers that outlive a restart: those that are final. Default none.
     pub disk: Option<String>,
+    /// The most that they may take there. Default `"4GiB"`.
+    #[schemars(example = &"4GiB")]
+    pub disk_max: Option<SizeFile>,
+    /// Calls that ask the same at the same time share one answer. Default `true`.
+    pub coalesce: Option<bool>,
     /// A store that replicas share. Default none.
     #[schemars(example = &"redis://127.0.0.1:6379")]
     pub shared: Option<String>,

@@ -382,6 +382,10 @@ pub struct Cache {
     pub memory: u64,
     /// A folder for answers that outlive a restart.
     pub disk: Option<PathBuf>,
+    /// The most that they may take there, in bytes.
+    pub disk_max: u64,
+    /// Calls that ask the same at the same time share one answer.
+    pub coalesce: bool,
     /// A store that replicas share.
     pub shared: Option<SharedStore>,
 }

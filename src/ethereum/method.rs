@@ -315,6 +315,13 @@ impl Method {
         !self.name.ends_with('*')
     }
 
+    /// Its line in the table, from 0; `None` for the rules that cover names without a line.
+    pub fn place(&'static self) -> Option<usize> {
+        let bytes = std::ptr::from_ref(self).addr().checked_sub(METHODS.as_ptr().addr())?;
+        let place = bytes / size_of::<Self>();
+        METHODS.get(place).filter(|listed| std::ptr::eq(*listed, self)).map(|_| place)
+    }
+
     /// Executing it twice does no more than executing it once.
     pub const fn idempotent(&self) -> bool {
         self.has(flag::IDEMPOTENT)

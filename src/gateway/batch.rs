@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join4};
 
+use crate::cache::Seat;
 use crate::ethereum::MethodKind;
 use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
 use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
 use super::call::{Answered, Call};
-use super::carry::{answered_by_sight, plan, told};
+use super::carry::{answered_by_sight, keep, plan, told};
 use super::chain::Chain;
 use super::forward::forward;
+use super::known::{self, Leader, Question, question};
 use super::packet::{Reply, Trail};
 use super::resolve::{Sight, needs_sight};
 use super::standing::{Caller, carry, is_of_subscriptions, subscribe};
@@ -27,6 +29,8 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
     let mut merged: Vec<(usize, Call<'_>)> = Vec::new();
     let mut at_last: Vec<(usize, Call<'_>)> = Vec::new();
+    // Somebody asks the same already, maybe an earlier item.
+    let mut waiting = Vec::new();
     // One for all: `latest` of every item is the same block (BEHAVIOURS C2).
     let mut sight = None;
     for item in items {
@@ -57,12 +61,34 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
             }
             Admission::Forward(call) => {
                 if sight.is_none() && needs_sight(&call) {
-                    sight = Some(Sight::of(chain).await);
+                    let seen = Sight::of(chain).await;
+                    sight = Some((seen, chain.known.view()));
                 }
-                let seen = sight.unwrap_or_default();
-                let answered = answered_by_sight(&call, &seen);
+                let (seen, view) = match &sight {
+                    Some((seen, view)) => (*seen, view.clone()),
+                    None => (Sight::default(), chain.known.view()),
+                };
+                let mut answered = answered_by_sight(&call, &seen);
                 if let Some(at) = at.filter(|_| answered.is_none()) {
-                    Group::add(&mut groups, chain, at, call, &seen);
+                    let question = question(chain, caller.terms, &view, &call, &seen);
+                    answered = question.as_ref().and_then(|q| chain.known.answer(chain, q, &call));
+                    if answered.is_none() {
+                        match question.as_ref().and_then(|question| chain.known.board(question)) {
+                            Some(seat @ Seat::Follow(_)) => waiting.push((at, call, seen, question, seat)),
+                            Some(Seat::Lead(leader)) => {
+                                let item = Passenger { at, call, question, leader: Some(leader) };
+                                Group::add(&mut groups, chain, item, &seen);
+                            }
+                            None => {
+                                Group::add(
+                                    &mut groups,
+                                    chain,
+                                    Passenger { at, call, question, leader: None },
+                                    &seen,
+                                );
+                            }
+                        }
+                    }
                 }
                 answers.extend(id.map(|id| Some((id, answered.unwrap_or_else(unanswered)))));
             }
@@ -77,10 +103,15 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
         done
     };
     let merged = join_all(merged.into_iter().map(async |(at, call)| (at, carry(chain, caller, call).await)));
-    let (together, one_by_one, merged) = join3(together, one_by_one, merged).await;
+    let waiting = join_all(waiting.into_iter().map(async |(at, call, sight, question, seat)| {
+        (at, known::sit(chain, call, sight, question, seat).await)
+    }));
+    let (together, one_by_one, merged, waited) = join4(together, one_by_one, merged, waiting).await;
     let alone = one_by_one.into_iter().filter_map(|(at, answered)| at.map(|at| (at, answered)));
     let subscribed = at_last.into_iter().map(|(at, call)| (at, subscribe(caller, &call)));
-    for (at, answered) in together.into_iter().flatten().chain(alone).chain(merged).chain(subscribed) {
+    for (at, answered) in
+        together.into_iter().flatten().chain(alone).chain(merged).chain(waited).chain(subscribed)
+    {
         if let Some(Some((_, slot))) = answers.get_mut(at) {
             *slot = answered;
         }
@@ -117,17 +148,31 @@ fn must_go_in_turn(call: &Call<'_>) -> bool {
         || !method.batchable()
 }
 
+/// A call of a batch that a backend is asked for.
+struct Passenger<'a> {
+    /// Its place among the answers.
+    at: usize,
+    call: Call<'a>,
+    /// What others may ask as well.
+    question: Option<Question>,
+    /// Others wait for its answer.
+    leader: Option<Leader>,
+}
+
 /// Calls of a batch that share a plan.
 struct Group<'a> {
     plan: Plan,
-    places: Vec<usize>,
+    /// Their places, and what else becomes of their answers.
+    places: Vec<(usize, Option<Question>, Option<Leader>)>,
     calls: Vec<Call<'a>>,
 }
 
 impl<'a> Group<'a> {
     /// Puts a call with its like. A group's plan has the latest deadline and the greatest urgency of its calls, and
     /// names no method unless all of them have the same one.
-    fn add(groups: &mut Vec<Self>, chain: &Chain, place: usize, mut call: Call<'a>, sight: &Sight) {
+    fn add(groups: &mut Vec<Self>, chain: &Chain, passenger: Passenger<'a>, sight: &Sight) {
+        let Passenger { at, mut call, question, leader } = passenger;
+        let place = (at, question, leader);
         let plan = plan(chain, &mut call, sight);
         let alike = |group: &&mut Self| {
             let (a, b) = (&group.plan, &plan);
@@ -153,9 +198,16 @@ impl<'a> Group<'a> {
         self.places
             .into_iter()
             .zip(landed.into_iter().zip(&self.calls))
-            .map(|(place, (landed, call))| {
+            .map(|((place, question, leader), (landed, call))| {
+                if let Some(question) = &question {
+                    keep(chain, question, &landed);
+                }
                 let told = told(chain, call, landed);
-                (place, if agree::denies(chain, call, &told) { agree::ask_again(told) } else { told })
+                let told = if agree::denies(chain, call, &told) { agree::ask_again(told) } else { told };
+                if let Some(leader) = leader {
+                    leader.land(&told);
+                }
+                (place, told)
             })
             .collect()
     }

@@ -76,7 +76,7 @@ impl Answered {
         let source = if attempts > 0 { Source::Backend } else { Source::Local };
         Self {
             said: Said::Error(error.to_json().into()),
-            trail: Trail { source, attempts, ..Trail::default() },
+            trail: Trail { source, attempts, unheard: true, ..Trail::default() },
         }
     }
 }

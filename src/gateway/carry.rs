@@ -12,7 +12,8 @@ use crate::policy::{BackendIndex, Class, Plan, classify};
 
 use super::call::{Answered, Call, Said, no_such_method};
 use super::chain::Chain;
-use super::forward::{Landed, forward};
+use super::forward::{Landed, NODES_WORD, forward};
+use super::known::Question;
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
 use super::{agree, nonce, transaction, watch};
@@ -30,10 +31,21 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     if let Some(answered) = answered_by_sight(&call, &sight) {
         return answered;
     }
+    ask(chain, call, sight, None).await
+}
+
+/// Gets it answered by a backend, as somebody who sees the chain so; what comes is kept where `question` says that it may be.
+pub(super) async fn ask(
+    chain: &Arc<Chain>,
+    call: Call<'_>,
+    sight: Sight,
+    question: Option<&Question>,
+) -> Answered {
     let sent = call.params.clone();
     let asks_around = nonce::asks_around(chain, &call);
     let mut calls = [call];
     let mut sight = sight;
+    let mut question = question;
     let mut landed = Landed::NOWHERE;
     // Once more where several nodes behind one URL differ; then, since everybody who has the head is gone, what the others
     // have is better than nothing.
@@ -50,10 +62,16 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
             break;
         }
         match sight.lowered(chain) {
-            Some(lower) if again > 0 => sight = lower,
+            Some(lower) if again > 0 => {
+                // Another block than the one that was asked for.
+                (sight, question) = (lower, None);
+            }
             Some(_) => {}
             None => break,
         }
+    }
+    if let Some(question) = question {
+        keep(chain, question, &landed);
     }
     let mut told = told(chain, &calls[0], landed);
     // A block is known before everybody has indexed it.
@@ -75,6 +93,16 @@ pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     match sight.promised {
         Some(promised) if calls[0].method.name == "eth_blockNumber" => not_below(told, promised),
         _ => told,
+    }
+}
+
+/// Keeps what a backend answered, where that may be done.
+pub(super) fn keep(chain: &Chain, question: &Question, landed: &Landed) {
+    if let Some((verdict, backend)) = &landed.said
+        && verdict.outcome.class == Class::Ok
+        && let Some(Payload::Result(result)) = &verdict.payload
+    {
+        chain.known.keep(chain, question, *backend, result);
     }
 }
 
@@ -143,7 +171,8 @@ pub(super) fn told(chain: &Chain, call: &Call<'_>, landed: Landed) -> Answered {
         },
     };
     let backends = vec![chain.link(backend).name.clone()];
-    let trail = Trail { backends, source: Source::Backend, attempts, hint: None };
+    let unheard = verdict.outcome.tells() < NODES_WORD;
+    let trail = Trail { backends, source: Source::Backend, attempts, hint: None, unheard };
     agree::agree(chain, call, Answered { said, trail })
 }
 

@@ -22,6 +22,7 @@ use super::domains::{self, Seen};
 use super::feeds::Feeds;
 use super::filters::Filters;
 use super::grapevine::Grapevine;
+use super::known::Known;
 use super::ledger::Ledger;
 use super::link::Link;
 use super::tip::Tip;
@@ -38,6 +39,8 @@ pub(super) struct Chain {
     pub(super) feeds: Feeds,
     pub(super) filters: Filters,
     pub(super) accepted: Accepted,
+    /// Answers that need no backend.
+    pub(super) known: Known,
     /// Transactions that were handed in here.
     pub(super) ledger: Ledger,
     /// Private transactions go to public backends after a while.
@@ -87,6 +90,7 @@ impl Chain {
         links: Vec<Link>,
         grapevine: Arc<Grapevine>,
         (journal, records): (Option<Arc<Journal>>, &[Record]),
+        known: Known,
     ) -> Self {
         let mut fleet = domains::fleet(&settings, &config.routing.address_ranges);
         for (at, backend) in settings.backends.iter().enumerate() {
@@ -111,6 +115,7 @@ impl Chain {
             feeds: Feeds::default(),
             filters: Filters::new(config.server.max_filters),
             accepted: Accepted::default(),
+            known,
             ledger: Ledger::new(
                 chain_id,
                 journal,
@@ -259,8 +264,14 @@ impl Chain {
 
     /// Calls of these methods are sent to a backend, whose plan may be paced.
     pub(super) fn spend<'a>(&self, index: BackendIndex, methods: impl IntoIterator<Item = &'a str>) {
-        if self.settings.backends[index.get()].monthly_budget.is_some() {
-            let cost = methods.into_iter().map(|name| f64::from(Method::lookup(name).cost)).sum();
+        let is_paced = self.settings.backends[index.get()].monthly_budget.is_some();
+        let mut cost = 0.0;
+        for name in methods {
+            let method = Method::lookup(name);
+            self.link(index).spent.count(method);
+            cost += f64::from(method.cost);
+        }
+        if is_paced {
             self.decide().fleet.spent(index, cost);
         }
     }
@@ -285,9 +296,14 @@ impl Chain {
 
 /// Whether its blocks come by the clock: those of chains that are known do, those of development nodes do not.
 fn is_steady(settings: &config::Chain) -> bool {
+    settings.preset.is_some() && !is_of_development(settings)
+}
+
+/// Whether its nodes are for development: they take commands that change the state of blocks that are there already.
+pub(super) fn is_of_development(settings: &config::Chain) -> bool {
     /// anvil, hardhat, and ganache, geth --dev.
     const DEVELOPMENT: [u64; 2] = [31_337, 1337];
-    settings.preset.is_some() && !DEVELOPMENT.contains(&settings.chain_id)
+    DEVELOPMENT.contains(&settings.chain_id)
 }
 
 /// What the operator says of a backend, for the policy.

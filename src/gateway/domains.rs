@@ -277,7 +277,8 @@ mod tests {
         let settings = config.chains[0].clone();
         let links =
             settings.backends.iter().map(|b| super::super::link(b, &config.routing, &tls, &dns)).collect();
-        let chain = Arc::new(Chain::new(settings, &config, links, Arc::default(), (None, &[])));
+        let known = super::super::known::Known::new(0, &Default::default(), false, false);
+        let chain = Arc::new(Chain::new(settings, &config, links, Arc::default(), (None, &[]), known));
         let kept = tokio::spawn(keep(chain.clone(), dns.moves()));
         let backend = chain.decide().fleet.index(0).expect("one backend");
         let derived = || {

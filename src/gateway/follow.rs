@@ -144,6 +144,7 @@ impl Chain {
         let Decider { fleet, follower, .. } = &mut *decider;
         let served = follower.head().map_or(0, |head| head.number);
         follower.report(now, fleet);
+        self.known.look(follower, now, fleet);
         let events = follower.take_events();
         let news = fleet.notes().written();
         // Told under the lock, so that listeners hear them in order.

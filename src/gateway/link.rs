@@ -13,6 +13,7 @@ use super::domains::Seen;
 use super::identity::Question;
 use super::marks::Marks;
 use super::mask::Mask;
+use super::spent::Spent;
 
 /// Items in one upstream batch. Gateways that take larger ones exist, but most stop at or above this.
 const BATCH_ITEMS_MAX: usize = 100;
@@ -31,6 +32,8 @@ pub(super) struct Link {
     pub(super) websocket: Option<WebSocketAddress>,
     /// Which chain it serves.
     pub(super) question: Question,
+    /// What it was asked for.
+    pub(super) spent: Spent,
     identity: AtomicU8,
     batch_items_max: AtomicUsize,
     /// Block number last seen in an answer; 0 before the first.
@@ -54,6 +57,7 @@ impl Link {
             upstream,
             websocket,
             question: Question::default(),
+            spent: Spent::default(),
             identity: AtomicU8::new(Identity::Unknown as u8),
             batch_items_max: AtomicUsize::new(BATCH_ITEMS_MAX),
             head: AtomicU64::new(0),

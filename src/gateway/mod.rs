@@ -22,6 +22,7 @@ mod forward;
 mod grapevine;
 mod head_status;
 mod identity;
+mod known;
 mod ledger;
 mod link;
 mod marks;
@@ -32,7 +33,9 @@ mod outbox;
 mod packet;
 mod pushed;
 mod resolve;
+mod saved;
 mod session;
+mod spent;
 #[cfg(test)]
 mod stand_in;
 mod standing;
@@ -55,6 +58,7 @@ use serde_json::value::to_raw_value;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::cache::{Disk, Memory as CacheMemory};
 use crate::config::{self, Config};
 use crate::ethereum::MethodKind;
 use crate::ethereum::chains::ChainPreset;
@@ -66,6 +70,7 @@ use admit::{Admission, admit};
 use call::{Answered, Said};
 use chain::Chain;
 use grapevine::Grapevine;
+use known::{Known, Tiers};
 use link::Link;
 use mask::Mask;
 use standing::Caller;
@@ -75,11 +80,12 @@ pub use explain::{CandidateStatus, DecisionStatus};
 pub use head_status::{BranchStatus, FollowerStatus, ForkStatus, ViewStatus};
 pub use memory::Memory;
 pub use outbox::{HandleId, Notification, SessionEnd};
-pub use packet::{Packet, Reply, Source, Trail};
+pub use packet::{Packet, Reply, Source, Terms, Trail};
+pub use saved::{CacheStatus, DiskStatus, SavedStatus};
 pub use session::{Session, SessionReply};
 pub use status::{
     BackendStatus, BudgetStatus, CallsStatus, ChainStatus, ChangeStatus, DerivedStatus, DomainStatus,
-    HealthStatus, RetiredStatus, SocketStatus, Status, SubscribersStatus,
+    HealthStatus, RetiredStatus, SocketStatus, SpentStatus, Status, SubscribersStatus,
 };
 pub use survey::{BackendSurvey, ChainSurvey, survey};
 
@@ -122,6 +128,7 @@ pub struct Gateway {
 struct Inner {
     chains: Vec<Arc<Chain>>,
     server: config::Server,
+    tiers: Tiers,
     made_at: Instant,
     _tasks: DropGuard,
 }
@@ -147,13 +154,17 @@ impl Gateway {
             None => None,
         };
         let records = journal.as_ref().map_or(Ok(Vec::new()), |journal| journal.records())?;
+        let tiers = tiers(&config.cache);
         let chains: Vec<_> = config
             .chains
             .iter()
-            .map(|settings| {
+            .enumerate()
+            .map(|(place, settings)| {
                 let links = settings.backends.iter().map(|b| link(b, &config.routing, &tls, &dns)).collect();
                 let kept = (journal.clone(), &*records);
-                Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone(), kept))
+                let can_be_changed = chain::is_of_development(settings);
+                let known = Known::new(place, &tiers, config.cache.coalesce, can_be_changed);
+                Arc::new(Chain::new(settings.clone(), config, links, grapevine.clone(), kept, known))
             })
             .collect();
         grapevine.connect(chains.iter().map(Arc::downgrade).collect());
@@ -182,7 +193,7 @@ impl Gateway {
             });
         }
         let server = config.server.clone();
-        let inner = Inner { chains, server, made_at: Instant::now(), _tasks: tasks.drop_guard() };
+        let inner = Inner { chains, server, tiers, made_at: Instant::now(), _tasks: tasks.drop_guard() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -193,7 +204,12 @@ impl Gateway {
             let error = ErrorObject::new(code::INVALID_REQUEST, "no such chain");
             return reply(&Id::NULL, &Answered::refused(error));
         };
-        self.answer_on(chain, &packet.body, Caller { client: packet.client, session: None }).await
+        self.answer_on(
+            chain,
+            &packet.body,
+            Caller { client: packet.client, session: None, terms: packet.terms },
+        )
+        .await
     }
 
     async fn answer_on(&self, chain: &Arc<Chain>, body: &[u8], caller: Caller<'_>) -> Reply {
@@ -261,6 +277,7 @@ impl Gateway {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.inner.made_at.elapsed().as_secs(),
             ready: chains.iter().any(|chain| chain.ready),
+            cache: CacheStatus::of(self),
             chains,
         }
     }
@@ -351,6 +368,20 @@ impl tower::Service<Packet> for Gateway {
         let gateway = self.clone();
         Box::pin(async move { Ok(gateway.answer(packet).await) })
     }
+}
+
+/// Where answers are kept. A disk that cannot be used costs a warning.
+fn tiers(settings: &config::Cache) -> Tiers {
+    let memory = CacheMemory::new(settings.memory).map(Arc::new);
+    let open = |folder: &std::path::PathBuf| match Disk::open(folder, settings.disk_max) {
+        Ok(disk) => Some(Arc::new(disk)),
+        Err(error) => {
+            tracing::warn!(%error, "the cache on disk is not used");
+            None
+        }
+    };
+    let disk = settings.disk.as_ref().filter(|_| memory.is_some()).and_then(open);
+    Tiers { memory, disk }
 }
 
 fn roots(roots: &config::Roots) -> crate::upstream::Roots {

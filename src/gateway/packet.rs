@@ -14,18 +14,46 @@ pub struct Packet {
     pub body: Bytes,
     /// Whose it is, where that is known: what a client may have standing (filters) is counted by it.
     pub client: Option<IpAddr>,
+    /// How its calls want to be answered.
+    pub terms: Terms,
+}
+
+/// How calls want to be answered, beyond what they ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Terms {
+    /// By a backend, and for this call alone: nothing that is kept, and nothing that somebody else asked for.
+    pub fresh: bool,
+    /// Whose credentials they carry: a digest, 0 where they carry none. Calls of different ones share no answer.
+    pub scope: u64,
+}
+
+impl Terms {
+    /// The scope of what a client says to prove who it is.
+    pub fn scope_of(credentials: &[u8]) -> u64 {
+        let mut told = b"outrigger scope\0".to_vec();
+        told.extend_from_slice(credentials);
+        let digest = alloy_primitives::keccak256(told);
+        u64::from_be_bytes(std::array::from_fn(|at| digest[at]))
+    }
 }
 
 impl Packet {
     /// A body for the default chain.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { chain: None, body: body.into(), client: None }
+        Self { chain: None, body: body.into(), client: None, terms: Terms::default() }
     }
 
     /// The same body from a client at this address.
     #[must_use]
     pub fn sent_by(mut self, client: IpAddr) -> Self {
         self.client = Some(client);
+        self
+    }
+
+    /// The same body, to be answered by a backend whatever is known: no cache, and no answer shared with others.
+    #[must_use]
+    pub fn fresh(mut self) -> Self {
+        self.terms.fresh = true;
         self
     }
 
@@ -57,6 +85,8 @@ pub struct Trail {
     pub attempts: u32,
     /// Why a method was refused and what to do instead, for a person who debugs.
     pub hint: Option<&'static str>,
+    /// No node gave its word: what is told is why nobody could be heard.
+    pub(super) unheard: bool,
 }
 
 impl Trail {
@@ -86,6 +116,8 @@ pub enum Source {
     Follower,
     /// What is known of transactions that were handed in here.
     Journal,
+    /// An answer that a backend gave before, and that still holds.
+    Cache,
     /// A backend.
     Backend,
 }
@@ -97,6 +129,7 @@ impl Source {
             Self::Local => "local",
             Self::Follower => "follower",
             Self::Journal => "journal",
+            Self::Cache => "cache",
             Self::Backend => "backend",
         }
     }

@@ -59,7 +59,8 @@ impl Sight {
         (reachable < self.latest.or(self.promised)?).then_some(Self { latest: Some(reachable), ..*self })
     }
 
-    fn number(&self, tag: BlockTag) -> Option<u64> {
+    /// What a tag is.
+    pub(super) fn number(&self, tag: BlockTag) -> Option<u64> {
         match tag {
             BlockTag::Latest => self.latest,
             BlockTag::Safe => self.safe,
@@ -113,7 +114,7 @@ fn named_height(block: BlockRef, sight: &Sight) -> Option<u64> {
 }
 
 /// Where none is written and nodes may take none, none is added.
-fn pins(call: &Call<'_>) -> bool {
+pub(super) fn pins(call: &Call<'_>) -> bool {
     !call.method.may_take_no_block() || call.params.as_deref().is_some_and(has_second)
 }
 

@@ -15,7 +15,7 @@ use crate::jsonrpc::{ErrorObject, code};
 use super::chain::Chain;
 use super::feeds::Topic;
 use super::outbox::{HandleId, Hold, Notification, Outbox, SessionEnd};
-use super::packet::Reply;
+use super::packet::{Reply, Terms};
 use super::standing::Caller;
 use super::{Gateway, NotFound};
 
@@ -46,6 +46,7 @@ struct Inner {
     gateway: Gateway,
     chain: Arc<Chain>,
     client: Option<IpAddr>,
+    terms: Terms,
     outbox: Arc<Outbox>,
     topics: Mutex<HashMap<HandleId, Topic>>,
 }
@@ -70,9 +71,19 @@ impl Gateway {
     /// # Errors
     /// When there is no such chain.
     pub fn session(&self, chain: Option<&str>, client: Option<IpAddr>) -> Result<Session, NotFound> {
+        self.session_of(chain, client, Terms::default())
+    }
+
+    /// The same for a client with credentials, see [`Terms::scope_of`].
+    pub(crate) fn session_of(
+        &self,
+        chain: Option<&str>,
+        client: Option<IpAddr>,
+        terms: Terms,
+    ) -> Result<Session, NotFound> {
         let chain = self.chain(chain)?.clone();
         let outbox = Arc::new(Outbox::new(self.inner.server.websocket.max_queue));
-        let inner = Inner { gateway: self.clone(), chain, client, outbox, topics: Mutex::default() };
+        let inner = Inner { gateway: self.clone(), chain, client, terms, outbox, topics: Mutex::default() };
         Ok(Session { inner: Arc::new(inner) })
     }
 }
@@ -81,7 +92,8 @@ impl Session {
     /// Answers one body with one or more calls. Never fails: what went wrong is in the JSON-RPC answer.
     pub async fn answer(&self, body: impl Into<Bytes>) -> SessionReply {
         let hold = OnceLock::new();
-        let caller = Caller { client: self.inner.client, session: Some((self, &hold)) };
+        let caller =
+            Caller { client: self.inner.client, session: Some((self, &hold)), terms: self.inner.terms };
         let reply = self.inner.gateway.answer_on(&self.inner.chain, &body.into(), caller).await;
         SessionReply { reply, _hold: hold.into_inner() }
     }

@@ -9,6 +9,7 @@ use crate::jsonrpc::{ErrorObject, code};
 use super::call::{Answered, Call};
 use super::chain::Chain;
 use super::outbox::Hold;
+use super::packet::Terms;
 use super::session::Session;
 
 /// Who calls, where that matters.
@@ -18,6 +19,8 @@ pub(super) struct Caller<'a> {
     pub(super) client: Option<IpAddr>,
     /// The connection that notifications can be sent over, and what keeps them back until the answer is out.
     pub(super) session: Option<(&'a Session, &'a OnceLock<Hold>)>,
+    /// What it asks for beside its calls.
+    pub(super) terms: Terms,
 }
 
 /// Whether the call is about a subscription: those are made last of a batch, so that nothing waits for the rest of it.
@@ -46,6 +49,6 @@ pub(super) async fn carry(chain: &Arc<Chain>, caller: &Caller<'_>, call: Call<'_
         MethodKind::FilterCreate | MethodKind::FilterPoll | MethodKind::FilterRemove => {
             chain.filters.answer(chain, caller.client, call).await
         }
-        _ => super::carry::carry(chain, call).await,
+        _ => super::known::carry(chain, caller.terms, call).await,
     }
 }

@@ -15,6 +15,8 @@ use crate::policy::{
 use super::chain::Chain;
 use super::head_status::{self, FollowerStatus, ViewStatus};
 use super::pushed;
+use super::saved::{CacheStatus, SavedStatus};
+use super::spent::Spent;
 
 /// Changes shown; the fleet keeps more.
 const CHANGES_MAX: usize = 50;
@@ -30,6 +32,8 @@ pub struct Status {
     pub ready: bool,
     /// In the order of the configuration; the first is the default.
     pub chains: Vec<ChainStatus>,
+    /// Answers that are kept.
+    pub cache: CacheStatus,
 }
 
 /// One chain.
@@ -49,6 +53,8 @@ pub struct ChainStatus {
     pub favourite: Option<String>,
     /// Calls that went to backends, and what was sent beyond them.
     pub calls: CallsStatus,
+    /// What was answered without a backend.
+    pub saved: SavedStatus,
     /// Transactions that were handed in, by what has become of them: `submitted`, `held`, `pending`, `dropped`, `mined`,
     /// `finalized`, `replaced`, `expired`, `refused`, `cancelled`. What is over is counted for an hour.
     pub transactions: BTreeMap<&'static str, usize>,
@@ -161,6 +167,8 @@ pub struct BackendStatus {
     /// How much of its monthly budget is used, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetStatus>,
+    /// What it was asked for since the start.
+    pub spent: SpentStatus,
     /// Calls under way.
     pub in_flight: u32,
     /// Calls since the start.
@@ -262,6 +270,7 @@ impl ChainStatus {
                         .map(|_| SocketStatus::of(now, decider.follower.socket(index))),
                     retired: retired(now, backend),
                     budget: budget(now, backend),
+                    spent: SpentStatus::of(&link.spent),
                     in_flight: backend.in_flight(),
                     attempts,
                     failures,
@@ -299,6 +308,7 @@ impl ChainStatus {
             follower,
             favourite,
             calls: CallsStatus::of(chain),
+            saved: SavedStatus::of(chain),
             transactions: chain.ledger.counts(),
             subscribers: SubscribersStatus::of(chain),
             transactions_behind_a_gap: chain.ledger.behind_a_gap(),
@@ -306,6 +316,25 @@ impl ChainStatus {
             backends,
             changes,
         }
+    }
+}
+
+/// What a backend was asked for: what its provider bills, as far as that is known here.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SpentStatus {
+    /// Calls, the proxy's own among them; each item of a batch is one.
+    pub requests: u64,
+    /// What they cost, in plain reads: what `monthly_budget` is counted in.
+    pub credits: f64,
+    /// Calls by method; names that are not known count as `other`.
+    pub methods: BTreeMap<&'static str, u64>,
+}
+
+impl SpentStatus {
+    fn of(spent: &Spent) -> Self {
+        let methods = spent.by_method();
+        Self { requests: methods.values().sum(), credits: spent.credits(), methods }
     }
 }
 

@@ -7,12 +7,12 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::{Instant, timeout};
 
-use crate::gateway::{Packet, Reply};
+use crate::gateway::{Packet, Reply, Terms};
 use crate::jsonrpc::{ErrorObject, code, write_error};
 
 use super::{Connection, Shared};
@@ -50,7 +50,8 @@ async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Re
     };
     let bytes_in = body.len();
     let client = Connection::of(&head.extensions).map(|c| c.client(&head.headers, &shared.settings));
-    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body, client }).await;
+    let terms = terms(&head.headers);
+    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body, client, terms }).await;
     tracing::debug!(
         client = client.map(|client| client.to_string()),
         chain = chain.as_deref(),
@@ -63,6 +64,22 @@ async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Re
         "answered"
     );
     response(reply)
+}
+
+/// How a request wants to be answered: `cache-control: no-cache` and `no-store` (and `max-age=0`, which means the same)
+/// ask for a backend's own answer; with whose credentials says `authorization`.
+pub(super) fn terms(headers: &HeaderMap) -> Terms {
+    let mut directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    let fresh = directives.any(|directive| {
+        ["no-cache", "no-store", "max-age=0"].iter().any(|fresh| directive.eq_ignore_ascii_case(fresh))
+    });
+    let scope = headers.get(AUTHORIZATION).map_or(0, |value| Terms::scope_of(value.as_bytes()));
+    Terms { fresh, scope }
 }
 
 /// JSON only: a form or plain text skips the browser's preflight, and so could be posted by any page.

@@ -60,7 +60,11 @@ impl Stage {
     }
 
     async fn start_with(n: usize, change: impl FnOnce(&mut Settings)) -> Stage {
-        let lab = Lab::start(n + 1).await;
+        Stage::start_over(Lab::start(n + 1).await, n, change).await
+    }
+
+    /// The same over nodes that are there already: the miner and `n` more.
+    async fn start_over(lab: Lab, n: usize, change: impl FnOnce(&mut Settings)) -> Stage {
         let bell = Bell::hang(&lab).await;
         let mut fronts = Vec::new();
         for node in 1..=n {
@@ -68,6 +72,7 @@ impl Stage {
         }
         let clock = Some(bell.spawn_clock(BLOCK_TIME));
         let mut settings = Settings::over(&fronts);
+        settings.chain_id = lab.chain_id();
         settings.chain = format!("block_time = \"{}ms\"\n", BLOCK_TIME.as_millis());
         change(&mut settings);
         let mut proxy = Proxy::start(&settings).await;

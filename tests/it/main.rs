@@ -2,6 +2,7 @@
 //!
 //! One binary links once and lets the tests share `lab`, the laboratory they all stand on. `tests/run`
 //! installs what the laboratory needs.
+mod cache;
 mod chain;
 mod check;
 mod drill;

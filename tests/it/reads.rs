@@ -54,7 +54,9 @@ impl Pair {
         let mut settings = Settings::over(&[primary.clone(), backup.clone()]);
         settings.backends[1].labels += "tier = \"backup\"\n";
         // A hedge would be a further call: the machine that runs this may be slow.
-        settings.tables = "[routing]\nhedging = false\n".to_owned();
+        // What is asked alike is to be asked as often as it is: it is calls that are counted.
+        settings.tables =
+            "[cache]\nmemory = \"0\"\ncoalesce = false\n[routing]\nhedging = false\n".to_owned();
         change(&mut settings);
         let mut proxy = Proxy::start(&settings).await;
         proxy.ready().await;

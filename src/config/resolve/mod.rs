@@ -16,8 +16,7 @@ use super::quantity::{parse_duration, parse_size};
 use super::settings::Config;
 
 /// Keys that are read and checked, and take effect in a later version.
-const LATER: [&str; 5] =
-    ["cache.memory", "cache.disk", "cache.shared", "routing.read_quorum", "routing.budgets"];
+const LATER: [&str; 3] = ["cache.shared", "routing.read_quorum", "routing.budgets"];
 
 /// Makes a configuration of a file, or says all that is wrong with it. `order` are the names of the
 /// chains as they stand in the file; `mistakes` are those found before.

@@ -32,6 +32,7 @@ const FANOUT: u64 = 3;
 /// By then a transaction expires.
 const ESCALATES_AFTER_MAX: Duration = Duration::from_secs(48 * 3600);
 const CACHE_MEMORY: u64 = 256 << 20;
+const CACHE_DISK: u64 = 4 << 30;
 
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -151,6 +152,8 @@ impl Resolver<'_> {
         Cache {
             memory: self.size("cache.memory", file.memory.as_ref(), CACHE_MEMORY, 0..=1 << 40),
             disk: self.file_path("cache.disk", file.disk.as_ref()),
+            disk_max: self.size("cache.disk_max", file.disk_max.as_ref(), CACHE_DISK, 1 << 20..=1 << 44),
+            coalesce: file.coalesce.unwrap_or(true),
             shared: file.shared.as_deref().and_then(|text| self.shared_store(text)),
         }
     }

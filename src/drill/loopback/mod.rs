@@ -129,6 +129,8 @@ pub async fn run(
     // Whom the user's server would listen for is not what is drilled.
     config.server = Config::presets().server;
     config.transactions.journal = None;
+    // What is measured is how backends are led: an answer without one would hide them.
+    (config.cache.memory, config.cache.coalesce) = (0, false);
     let simulation = Arc::new(simulation);
     let gateway = simulation.gateway(&config)?;
     let served = Loopback::serve(&gateway, &config.server).await?;

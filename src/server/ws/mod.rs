@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config;
-use crate::gateway::Session;
+use crate::gateway::{Session, Terms};
 
 use super::{Connection, Shared, pages, rpc};
 
@@ -95,7 +95,11 @@ fn upgrade(shared: &Shared, chain: Option<&str>, mut request: Request) -> Respon
         return rpc::refusal(StatusCode::BAD_REQUEST, "the Sec-WebSocket-Key header is missing");
     };
     let client = Connection::of(request.extensions()).map(|c| c.client(headers, &shared.settings));
-    let Ok(session) = shared.gateway.session(chain, client) else { return rpc::no_such_chain(shared) };
+    // Of the handshake only who it is counts: browsers write `cache-control: no-cache` into every one.
+    let terms = Terms { fresh: false, ..rpc::terms(headers) };
+    let Ok(session) = shared.gateway.session_of(chain, client, terms) else {
+        return rpc::no_such_chain(shared);
+    };
     let place = request.extensions().get::<Arc<Place>>().cloned();
     let is_http1 = request.version() == Version::HTTP_11;
     let Some(upgraded) = request.extensions_mut().remove::<OnUpgrade>().filter(|_| is_http1) else {

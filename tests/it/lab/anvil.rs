@@ -31,6 +31,8 @@ use super::{clients, ports};
 
 /// The chain id of anvil and hardhat: wallets know it as a development chain.
 pub const CHAIN_ID: u64 = 31_337;
+/// A chain id that nobody uses, for nodes that are not to be taken for development nodes.
+pub const PLAIN_CHAIN_ID: u64 = 90_210;
 /// Dev accounts of every node: one for each sender of a storm.
 const ACCOUNTS: &str = "20";
 /// The dev accounts of every anvil come from this phrase; each is born with 10 000 ether.
@@ -54,6 +56,7 @@ pub struct Lab(Arc<Inner>);
 
 struct Inner {
     genesis_s: u64,
+    chain_id: u64,
     addresses: Vec<String>,
     rpcs: Vec<Rpc>,
     gates: Vec<Gate>,
@@ -146,18 +149,28 @@ pub struct Ticker {
 impl Lab {
     /// Starts `n` nodes at the same genesis block.
     pub async fn start(n: usize) -> Lab {
+        Lab::start_on(n, CHAIN_ID).await
+    }
+
+    /// The same on a chain of another id.
+    pub async fn start_on(n: usize, chain_id: u64) -> Lab {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs();
         let genesis_s = now_s - GENESIS_AGE_S;
         let (mut addresses, mut nodes) = (Vec::new(), Vec::new());
         for _ in 0..n {
-            let (address, process) = start_somewhere(genesis_s).await;
+            let (address, process) = start_somewhere(genesis_s, chain_id).await;
             addresses.push(address);
             nodes.push(Node { process: Some(process), standing: Standing::InStep, applied: 0 });
         }
         let rpcs = addresses.iter().map(Rpc::new).collect();
         let gates = addresses.iter().map(|_| Gate::default()).collect();
         let chain = Mutex::new(Chain { log: Vec::new(), nodes, history: Vec::new(), drift_s: 0 });
-        Lab(Arc::new(Inner { genesis_s, addresses, rpcs, gates, chain }))
+        Lab(Arc::new(Inner { genesis_s, chain_id, addresses, rpcs, gates, chain }))
+    }
+
+    /// The chain's id.
+    pub fn chain_id(&self) -> u64 {
+        self.0.chain_id
     }
 
     /// The URLs of all nodes, in order.
@@ -268,7 +281,7 @@ impl Lab {
     pub async fn restart(&self, i: usize) {
         let mut chain = self.0.chain.lock().await;
         chain.nodes[i].process = None;
-        let process = start_on(&self.0.addresses[i], self.0.genesis_s).await;
+        let process = start_on(&self.0.addresses[i], self.0.genesis_s, self.0.chain_id).await;
         let process = process.unwrap_or_else(|said| panic!("anvil does not start again: {said}"));
         chain.nodes[i] = Node { process: Some(process), standing: Standing::InStep, applied: 0 };
         self.follow(&mut chain, i).await;
@@ -441,11 +454,11 @@ impl Drop for Ticker {
     }
 }
 
-async fn start_somewhere(genesis_s: u64) -> (String, Leash) {
+async fn start_somewhere(genesis_s: u64, chain_id: u64) -> (String, Leash) {
     let mut said = String::new();
     for _ in 0..START_ATTEMPTS {
         let address = format!("127.0.0.1:{}", ports::free());
-        match start_on(&address, genesis_s).await {
+        match start_on(&address, genesis_s, chain_id).await {
             Ok(process) => return (address, process),
             Err(why) => said = why,
         }
@@ -454,9 +467,9 @@ async fn start_somewhere(genesis_s: u64) -> (String, Leash) {
 }
 
 /// Starts a node and waits until it answers; the error is what it said.
-async fn start_on(address: &str, genesis_s: u64) -> Result<Leash, String> {
+async fn start_on(address: &str, genesis_s: u64, chain_id: u64) -> Result<Leash, String> {
     let (host, port) = address.split_once(':').expect("host:port");
-    let (id, genesis) = (CHAIN_ID.to_string(), genesis_s.to_string());
+    let (id, genesis) = (chain_id.to_string(), genesis_s.to_string());
     let args = ["--host", host, "--port", port, "--chain-id", &id, "--timestamp", &genesis]
         .into_iter()
         .chain(["--no-mining", "--order", "fifo", "--silent", "--accounts", ACCOUNTS])
