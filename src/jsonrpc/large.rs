@@ -146,7 +146,7 @@ mod tests {
         let logs = logs(3);
         for body in [
             format!(r#"{{"jsonrpc":"2.0","id":7,"result":{logs},"error":{{"code":1,"message":""}}}}"#),
-            format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"a":1}},"error":{{"code":1,"message":""}}}}"#),
+            r#"{"jsonrpc":"2.0","id":7,"result":{"a":1},"error":{"code":1,"message":""}}"#.to_owned(),
             format!(r#"{{"jsonrpc":"2.0","id":7,"result":{logs},"result":{logs}}}"#),
             format!(r#"{{"jsonrpc":"2.0","id":7,"id":7,"result":{logs}}}"#),
             format!(r#"{{"jsonrpc":"2.0","jsonrpc":"2.0","id":7,"result":{logs}}}"#),
