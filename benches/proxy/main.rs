@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench proxy                      # seven rounds, about five minutes
 //!     cargo bench --bench proxy -- --quick           # two short rounds, under twenty seconds
+//!     cargo bench --bench proxy -- --only outrigger --only haproxy --case 60B --connections 64
 //!     cargo bench --bench proxy -- --json out.json --backend-port 9545 http://127.0.0.1:8545/#4711
 //!
 //! The last form measures one more program, already running in front of `--backend-port`; `#4711` is its process.
@@ -29,20 +30,48 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use backend::Backend;
-use case::CASES;
+use case::{CASES, Case};
 use report::{Machine, Report};
 use subject::Subject;
 
 const CONNECTIONS: [usize; 2] = [1, 64];
-const USAGE: &str =
-    "--quick, --rounds N, --seconds S, --json FILE, --backend-port PORT, http://127.0.0.1:PORT/[#PID]";
+const USAGE: &str = "--quick, --rounds N, --seconds S, --json FILE, --case NAME, --connections N, --only SUBJECT, \
+                     --backend-port PORT, http://127.0.0.1:PORT/[#PID]";
 
 struct Options {
     rounds: usize,
     window: Duration,
     json: Option<String>,
+    /// Names of those that are measured; everything where there are none.
+    cases: Vec<String>,
+    connections: Vec<usize>,
+    only: Vec<String>,
     backend_port: u16,
     urls: Vec<String>,
+}
+
+impl Options {
+    fn usual() -> Self {
+        Self {
+            rounds: 7,
+            window: Duration::from_secs(1),
+            json: None,
+            cases: Vec::new(),
+            connections: Vec::new(),
+            only: Vec::new(),
+            backend_port: 0,
+            urls: Vec::new(),
+        }
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        if self.connections.is_empty() { CONNECTIONS.to_vec() } else { self.connections.clone() }
+    }
+
+    fn wants(&self, case: &Case) -> bool {
+        let named = |name: &String| name.replace(' ', "") == case.name.replace(' ', "");
+        self.cases.is_empty() || self.cases.iter().any(named)
+    }
 }
 
 /// What this process is to be.
@@ -54,8 +83,7 @@ enum Role {
 }
 
 fn role(arguments: impl Iterator<Item = String>) -> Result<Role, String> {
-    let mut options =
-        Options { rounds: 7, window: Duration::from_secs(1), json: None, backend_port: 0, urls: Vec::new() };
+    let mut options = Options::usual();
     let mut asked_for = false;
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
@@ -71,6 +99,9 @@ fn role(arguments: impl Iterator<Item = String>) -> Result<Role, String> {
             "--rounds" => options.rounds = number(1.0, 1000.0)? as usize,
             "--seconds" => options.window = Duration::from_secs_f64(number(0.1, 60.0)?),
             "--json" => options.json = Some(value()?),
+            "--case" => options.cases.push(value()?),
+            "--connections" => options.connections.push(number(1.0, 10_000.0)? as usize),
+            "--only" => options.only.push(value()?),
             "--backend-port" => options.backend_port = number(1.0, 65_535.0)? as u16,
             url if url.starts_with("http://") => options.urls.push(url.to_owned()),
             other => return Err(format!("unknown argument {other}; there are {USAGE}")),
@@ -105,11 +136,11 @@ fn main() -> ExitCode {
 async fn run(options: &Options) -> Result<(), String> {
     let machine = Machine::this();
     let backend = Backend::start(options.backend_port)?;
-    let subjects = Subject::all(&backend.address, &options.urls).await?;
+    let subjects = Subject::all(&backend.address, &options.urls, &options.only).await?;
     let mut report = Report::default();
     for round in 0..options.rounds {
-        for (at_case, case) in CASES.into_iter().enumerate() {
-            for connections in CONNECTIONS {
+        for (at_case, case) in CASES.into_iter().enumerate().filter(|(_, case)| options.wants(case)) {
+            for connections in options.connections() {
                 for (at, subject) in subjects.iter().enumerate() {
                     let (round, rounds) = (round + 1, options.rounds);
                     progress(&format!(

@@ -44,7 +44,8 @@ type Recipe = fn(&str, u16, &Path) -> Start;
 
 impl Subject {
     /// Everybody, the direct call first. Who is not installed or does not start is left out, and that is said.
-    pub async fn all(backend: &str, urls: &[String]) -> Result<Vec<Self>, String> {
+    /// `only` names those that are wanted, if not all.
+    pub async fn all(backend: &str, urls: &[String], only: &[String]) -> Result<Vec<Self>, String> {
         let mut subjects = vec![Self::at("direct", backend, "/")];
         let outrigger = || {
             let built = PathBuf::from(env!("CARGO_BIN_EXE_outrigger"));
@@ -56,7 +57,8 @@ impl Subject {
             ("nginx", installed("nginx"), nginx),
             ("haproxy", installed("haproxy"), haproxy),
         ];
-        for (name, program, recipe) in proxies {
+        let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+        for (name, program, recipe) in proxies.into_iter().filter(|(name, ..)| wanted(name)) {
             match program {
                 Some(program) => subjects.push(Self::start(name, &program, backend, recipe)?),
                 None => eprintln!("{name} is not installed: left out"),

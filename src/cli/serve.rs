@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Listen};
 use crate::gateway::{ChainStatus, Gateway};
-use crate::server::{Draining, Server, router};
+use crate::server::{App, Cores, Draining, Server};
 use crate::simulation::Simulation;
 
 use super::simulate::SimulateArgs;
@@ -33,19 +33,28 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(args: &ServeArgs) -> Outcome {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    // One thread looks after backends and chains; clients' connections have their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let (runtime, cores) = match runtime.and_then(|runtime| Ok((runtime, Cores::start(cores())?))) {
+        Ok(started) => started,
         Err(error) => {
             style::complain(&format!("cannot start: {error}"));
             return Outcome::Failed;
         }
     };
     let inside = runtime.enter();
-    let outcome = prepare(args).map_or_else(|outcome| outcome, |prepared| runtime.block_on(serve(&prepared)));
+    let outcome =
+        prepare(args).map_or_else(|outcome| outcome, |prepared| runtime.block_on(serve(&prepared, cores)));
     drop(inside);
     // Look-ups that hang in the system's resolver must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
+}
+
+/// How many threads serve clients: one a core, or as tokio's own variable says.
+fn cores() -> usize {
+    let asked = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|count| count.parse().ok());
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// All that serving needs.
@@ -95,7 +104,7 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Outcome> {
     Ok(prepared)
 }
 
-async fn serve(prepared: &Prepared) -> Outcome {
+async fn serve(prepared: &Prepared, cores: Cores) -> Outcome {
     let config = &prepared.config;
     let gateway = match Gateway::new(config) {
         Ok(gateway) => gateway,
@@ -105,7 +114,7 @@ async fn serve(prepared: &Prepared) -> Outcome {
         }
     };
     let server = match Server::bind(&config.server).await {
-        Ok(server) => server,
+        Ok(server) => server.on(cores),
         Err(error) => {
             style::complain(&error.to_string());
             return Outcome::Failed;
@@ -121,7 +130,7 @@ async fn serve(prepared: &Prepared) -> Outcome {
     let (stop, draining) = (CancellationToken::new(), Draining::default());
     let signals = tokio::spawn(leave_on_signal(stop.clone(), draining.clone()));
     let observer = tokio::spawn(say_whether_ready(gateway.clone()));
-    let app = router(gateway.clone(), &config.server, draining);
+    let app = App::new(gateway.clone(), &config.server, draining);
     server.serve(app, stop).await;
     if let Some(keeper) = keeper {
         keeper.abort();

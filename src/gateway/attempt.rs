@@ -44,7 +44,7 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
     let Order { backend, items, deadline, repeat } = order;
     let deadline = chain.instant(deadline);
     if chain.link(backend).identity() != Identity::Confirmed
-        && let Err(outcome) = identify(chain, backend, deadline).await
+        && let Err(outcome) = Box::pin(identify(chain, backend, deadline)).await
     {
         let verdict = Verdict::from(as_outcome_of_a_call(outcome));
         let verdicts = items.into_iter().map(|item| (item, verdict.clone())).collect();
@@ -63,7 +63,7 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
                 None => Vec::new(),
             }
         } else {
-            join_all(parts).await
+            Box::pin(join_all(parts)).await
         };
         left = Vec::new();
         for part in done {

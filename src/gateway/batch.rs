@@ -15,7 +15,7 @@ use super::carry::{answered_by_sight, keep, plan, told};
 use super::chain::Chain;
 use super::forward::forward;
 use super::known::{self, Leader, Question, question};
-use super::packet::{Reply, Trail};
+use super::packet::{Answer, Pieces, Trail};
 use super::resolve::{Sight, needs_sight};
 use super::standing::{Caller, carry, is_of_subscriptions, subscribe};
 use super::write;
@@ -23,7 +23,7 @@ use super::{agree, nonce};
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
 /// client's order, all of them at the same time. Subscriptions are made when all else is answered.
-pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<Item<'_>>) -> Reply {
+pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<Item<'_>>) -> Answer {
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
@@ -124,7 +124,7 @@ fn unanswered() -> Answered {
     Answered::failed(ErrorObject::new(code::INTERNAL_ERROR, "internal error"), 0)
 }
 
-fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
+fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Answer {
     let mut trail = Trail::default();
     let mut body = Vec::new();
     for (id, answered) in answers {
@@ -133,10 +133,10 @@ fn assemble<'a>(answers: impl Iterator<Item = (Id<'a>, Answered)>) -> Reply {
         trail.merge(answered.trail);
     }
     if body.is_empty() {
-        return Reply { body: None, trail };
+        return Answer { body: None, trail };
     }
     body.push(b']');
-    Reply { body: Some(body.into()), trail }
+    Answer { body: Some(Pieces::Whole(body.into())), trail }
 }
 
 /// What changes something, or hangs on a handle that an earlier call made; and what only relays may see.

@@ -25,7 +25,7 @@ const RECEIPT_PAUSE: Duration = Duration::from_millis(200);
 /// Gets one admitted call answered.
 pub(super) async fn carry(chain: &Arc<Chain>, call: Call<'_>) -> Answered {
     if let Some(hash) = call.transaction.as_ref().map(|transaction| transaction.hash()) {
-        return transaction::submit(chain, call, hash).await;
+        return Box::pin(transaction::submit(chain, call, hash)).await;
     }
     let sight = if needs_sight(&call) { Sight::of(chain).await } else { Sight::default() };
     if let Some(answered) = answered_by_sight(&call, &sight) {
@@ -54,7 +54,7 @@ pub(super) async fn ask(
         let plan = self::plan(chain, &mut calls[0], &sight);
         let asked_before = landed.attempts;
         landed = match asks_around {
-            true => nonce::highest(chain, &calls, plan).await,
+            true => Box::pin(nonce::highest(chain, &calls, plan)).await,
             false => forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE),
         };
         landed.attempts += asked_before;
@@ -83,10 +83,10 @@ pub(super) async fn ask(
             told = agree::ask_again(told);
             break;
         }
-        sleep(RECEIPT_PAUSE).await;
+        Box::pin(sleep(RECEIPT_PAUSE)).await;
         let mut plan = self::plan(chain, &mut calls[0], &sight);
         plan.need.prefer = None;
-        landed = forward(chain, &calls, plan).await.pop().unwrap_or(Landed::NOWHERE);
+        landed = Box::pin(forward(chain, &calls, plan)).await.pop().unwrap_or(Landed::NOWHERE);
         landed.attempts += told.trail.attempts;
         told = self::told(chain, &calls[0], landed);
     }

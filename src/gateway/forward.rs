@@ -3,12 +3,13 @@
 //! One task runs a request from its first attempt to its answer, hedges and retries included; nothing is
 //! spawned. Dropping the future is how a client that hung up cancels its attempts.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::jsonrpc::reply::Payload;
 use crate::policy::classify::Verdict;
@@ -61,7 +62,7 @@ pub(super) async fn forward_telling(
 ) -> Vec<Landed> {
     let mut board = Board::new(calls.len());
     let mut course = Course { chain, flight: Flight::new(plan) };
-    let mut under_way = FuturesUnordered::new();
+    let mut under_way = UnderWay::default();
     let count = |of: &AtomicU64, calls: usize| of.fetch_add(calls as u64, Ordering::Relaxed);
     count(&chain.calls.carried, calls.len());
     let mut step = course.on(Event::Start);
@@ -106,11 +107,7 @@ pub(super) async fn forward_telling(
                 return board.landed;
             }
         };
-        let ended = tokio::select! {
-            biased;
-            Some(ended) = under_way.next() => Some(ended),
-            () = sleep_until(chain.instant(wake)) => None,
-        };
+        let ended = under_way.next_until(chain.instant(wake)).await;
         by_time = ended.is_none();
         step = match ended {
             Some(ended) => {
@@ -128,6 +125,49 @@ pub(super) async fn forward_telling(
             }
             None => course.on(Event::Timer),
         };
+    }
+}
+
+/// The attempts of one request that are under way: one nearly always, and a few at most. All of them are polled whenever
+/// one wakes, which is cheaper than to tell them apart.
+struct UnderWay<F> {
+    attempts: Vec<Pin<Box<F>>>,
+    /// One for the whole request, set anew for each step.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F> Default for UnderWay<F> {
+    fn default() -> Self {
+        Self { attempts: Vec::new(), alarm: None }
+    }
+}
+
+impl<F: Future> UnderWay<F> {
+    fn push(&mut self, attempt: F) {
+        self.attempts.push(Box::pin(attempt));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.attempts.is_empty()
+    }
+
+    /// What the next attempt comes to that ends; nothing when none does before `wake`.
+    async fn next_until(&mut self, wake: Instant) -> Option<F::Output> {
+        let mut set = false;
+        poll_fn(|cx| {
+            for at in 0..self.attempts.len() {
+                if let Poll::Ready(ended) = self.attempts[at].as_mut().poll(cx) {
+                    drop(self.attempts.swap_remove(at));
+                    return Poll::Ready(Some(ended));
+                }
+            }
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(wake)));
+            if !std::mem::replace(&mut set, true) && alarm.deadline() != wake {
+                alarm.as_mut().reset(wake);
+            }
+            alarm.as_mut().poll(cx).map(|()| None)
+        })
+        .await
     }
 }
 
@@ -152,7 +192,9 @@ impl Course<'_> {
 
 impl Drop for Course<'_> {
     fn drop(&mut self) {
-        self.flight.abandon(&mut self.chain.decide().fleet);
+        if !self.flight.is_over() {
+            self.flight.abandon(&mut self.chain.decide().fleet);
+        }
     }
 }
 

@@ -80,6 +80,7 @@ pub use explain::{CandidateStatus, DecisionStatus};
 pub use head_status::{BranchStatus, FollowerStatus, ForkStatus, ViewStatus};
 pub use memory::Memory;
 pub use outbox::{HandleId, Notification, SessionEnd};
+pub(crate) use packet::{Answer, Pieces};
 pub use packet::{Packet, Reply, Source, Terms, Trail};
 pub use saved::{CacheStatus, DiskStatus, SavedStatus};
 pub use session::{Session, SessionReply};
@@ -200,9 +201,14 @@ impl Gateway {
     /// Answers one packet. Never fails: what went wrong is in the JSON-RPC answer. Dropping the future
     /// cancels what is under way.
     pub async fn answer(&self, packet: Packet) -> Reply {
+        self.answer_apart(packet).await.whole()
+    }
+
+    /// The same, with a large result left where it lies.
+    pub(crate) async fn answer_apart(&self, packet: Packet) -> Answer {
         let Ok(chain) = self.chain(packet.chain.as_deref()) else {
             let error = ErrorObject::new(code::INVALID_REQUEST, "no such chain");
-            return reply(&Id::NULL, &Answered::refused(error));
+            return reply(&Id::NULL, Answered::refused(error));
         };
         self.answer_on(
             chain,
@@ -212,14 +218,15 @@ impl Gateway {
         .await
     }
 
-    async fn answer_on(&self, chain: &Arc<Chain>, body: &[u8], caller: Caller<'_>) -> Reply {
+    async fn answer_on(&self, chain: &Arc<Chain>, body: &[u8], caller: Caller<'_>) -> Answer {
         chain.touch();
         let limits = Limits { batch_items_max: self.inner.server.max_batch };
         match jsonrpc::parse(body, &limits) {
             Err(rejected) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
             Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, &caller, request).await,
-            Ok(jsonrpc::Packet::Batch(items)) => batch::batch(chain, &caller, items).await,
+            // Boxed, as all that is not an ordinary call: the room of a request is moved about on its way.
+            Ok(jsonrpc::Packet::Batch(items)) => Box::pin(batch::batch(chain, &caller, items)).await,
         }
     }
 
@@ -418,17 +425,29 @@ fn unix_time_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn refuse(rejected: Rejected<'_>) -> Reply {
+fn refuse(rejected: Rejected<'_>) -> Answer {
     match rejected.id {
-        Some(id) => reply(&id, &Answered::refused(rejected.error)),
-        None => Reply { body: None, trail: Trail::default() },
+        Some(id) => reply(&id, Answered::refused(rejected.error)),
+        None => Answer { body: None, trail: Trail::default() },
     }
 }
 
-fn reply(id: &Id<'_>, answered: &Answered) -> Reply {
+fn reply(id: &Id<'_>, answered: Answered) -> Answer {
+    /// From here on copying a result costs more than sending it in a piece of its own.
+    const APART_FROM_BYTES: usize = 16 << 10;
     let mut body = Vec::new();
-    write(&mut body, id, &answered.said);
-    Reply { body: Some(body.into()), trail: answered.trail.clone() }
+    let body = match answered.said {
+        Said::Result(result) if result.len() >= APART_FROM_BYTES => {
+            jsonrpc::write_result(&mut body, id.as_str(), b"");
+            let end = body.split_off(body.len() - 1);
+            Pieces::Framed([body.into(), result, end.into()])
+        }
+        said => {
+            write(&mut body, id, &said);
+            Pieces::Whole(body.into())
+        }
+    };
+    Answer { body: Some(body), trail: answered.trail }
 }
 
 fn write(out: &mut Vec<u8>, id: &Id<'_>, said: &Said) {
@@ -438,13 +457,13 @@ fn write(out: &mut Vec<u8>, id: &Id<'_>, said: &Said) {
     }
 }
 
-async fn single(chain: &Arc<Chain>, caller: &Caller<'_>, request: Request<'_>) -> Reply {
+async fn single(chain: &Arc<Chain>, caller: &Caller<'_>, request: Request<'_>) -> Answer {
     let Some(id) = request.id else {
-        notify(chain, request).await;
-        return Reply { body: None, trail: Trail::default() };
+        Box::pin(notify(chain, request)).await;
+        return Answer { body: None, trail: Trail::default() };
     };
     let answered = one(chain, caller, request).await;
-    reply(&id, &answered)
+    reply(&id, answered)
 }
 
 /// A notification is carried out where that has an effect, and never answered.

@@ -74,6 +74,53 @@ pub struct Reply {
     pub trail: Trail,
 }
 
+/// An answer on its way out, not yet put together.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(super) body: Option<Pieces>,
+    pub(crate) trail: Trail,
+}
+
+/// The bytes of an answer. A large result stays where the backend's bytes lie, between the two ends of its envelope.
+#[derive(Clone, Debug)]
+pub(crate) enum Pieces {
+    Whole(Bytes),
+    Framed([Bytes; 3]),
+}
+
+impl Answer {
+    /// In one piece.
+    pub(crate) fn whole(self) -> Reply {
+        Reply { body: self.body.map(Pieces::whole), trail: self.trail }
+    }
+
+    /// As it is.
+    pub(crate) fn in_pieces(self) -> (Option<Pieces>, Trail) {
+        (self.body, self.trail)
+    }
+
+    /// Bytes of its body.
+    pub(crate) fn len(&self) -> usize {
+        self.body.as_ref().map_or(0, Pieces::len)
+    }
+}
+
+impl Pieces {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Framed(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    pub(crate) fn whole(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Framed(pieces) => pieces.concat().into(),
+        }
+    }
+}
+
 /// Where an answer came from, and what it took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trail {

@@ -34,7 +34,7 @@ impl Sight {
         };
         let Some(until) = chain.wait_for_sight(seen.latest.is_some()) else { return seen };
         let is_current = || chain.decide().follower.is_current(chain.now());
-        let _ = timeout_at(until, chain.tip.current(is_current)).await;
+        let _ = Box::pin(timeout_at(until, chain.tip.current(is_current))).await;
         Self::through(&chain.decide().follower, chain.now())
     }
 

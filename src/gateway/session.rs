@@ -94,8 +94,8 @@ impl Session {
         let hold = OnceLock::new();
         let caller =
             Caller { client: self.inner.client, session: Some((self, &hold)), terms: self.inner.terms };
-        let reply = self.inner.gateway.answer_on(&self.inner.chain, &body.into(), caller).await;
-        SessionReply { reply, _hold: hold.into_inner() }
+        let answer = self.inner.gateway.answer_on(&self.inner.chain, &body.into(), caller).await;
+        SessionReply { reply: answer.whole(), _hold: hold.into_inner() }
     }
 
     /// The next notification. For one caller at a time.

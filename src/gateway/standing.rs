@@ -47,7 +47,7 @@ pub(super) async fn carry(chain: &Arc<Chain>, caller: &Caller<'_>, call: Call<'_
     match call.method.kind {
         MethodKind::Subscribe | MethodKind::Unsubscribe => subscribe(caller, &call),
         MethodKind::FilterCreate | MethodKind::FilterPoll | MethodKind::FilterRemove => {
-            chain.filters.answer(chain, caller.client, call).await
+            Box::pin(chain.filters.answer(chain, caller.client, call)).await
         }
         _ => super::known::carry(chain, caller.terms, call).await,
     }

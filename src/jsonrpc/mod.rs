@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 as bytes: envelopes taken apart without copying `params` or `result`.
 
 mod error;
+mod large;
 pub mod reply;
 mod request;
 mod response;

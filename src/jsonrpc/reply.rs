@@ -2,7 +2,7 @@
 //!
 //! Results are never copied nor turned into a tree: a [`Payload`] is a reference-counted slice of the
 //! body, byte for byte (numbers not reformatted, escapes not undone). The whole body is checked first,
-//! so that a truncated or broken one is noticed while another backend can still be asked.
+//! so that a truncated or broken one is noticed while another backend can still be asked. Of large ones `large` checks less.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::ErrorObject;
+use super::{ErrorObject, large};
 
 /// Replies in one batch. Providers take 10 to 1000 calls at once; ten times that is no honest answer.
 pub const BATCH_REPLIES_MAX: usize = 10_000;
@@ -127,7 +127,7 @@ pub enum Unreadable {
     TooMany,
 }
 
-/// Reads a body completely.
+/// Reads a body: completely, or by its ends and its balance where it is large and all is as usual.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -139,6 +139,11 @@ pub enum Unreadable {
 /// assert!(matches!(reply.payload, Payload::Result(bytes) if bytes == r#"{"n":1.0}"#));
 /// ```
 pub fn read(body: &Bytes) -> Result<Packet, Unreadable> {
+    if body.len() >= large::FROM_BYTES
+        && let Some(reply) = large::read(body)
+    {
+        return Ok(Packet::One(Item::Reply(reply)));
+    }
     let Some(first) = body.iter().copied().find(|byte| !is_space(*byte)) else {
         return Err(Unreadable::Empty);
     };

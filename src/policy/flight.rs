@@ -238,6 +238,11 @@ impl Flight {
         }
     }
 
+    /// Nothing is under way any more, and nothing will be.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// The client went away: attempts under way say nothing of their backends.
     pub fn abandon(&mut self, fleet: &mut Fleet) {
         for flying in self.flying.iter_mut().filter_map(Option::take) {

@@ -14,8 +14,16 @@ use super::{Shared, rpc};
 
 /// Lets a request through that carries a token, or any where no token is configured.
 pub(super) async fn require_token(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    if shared.settings.tokens.is_empty() || carries_token(request.headers(), &shared.settings) {
-        return next.run(request).await;
+    match lacks_token(request.headers(), &shared.settings) {
+        Some(refused) => refused,
+        None => next.run(request).await,
+    }
+}
+
+/// The refusal of a request without a token, where one is asked for.
+pub(super) fn lacks_token(headers: &HeaderMap, settings: &config::Server) -> Option<Response> {
+    if settings.tokens.is_empty() || carries_token(headers, settings) {
+        return None;
     }
     let mut response = rpc::refusal(
         StatusCode::UNAUTHORIZED,
@@ -24,7 +32,7 @@ pub(super) async fn require_token(State(shared): State<Shared>, request: Request
     response
         .headers_mut()
         .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer, Basic realm=\"outrigger\""));
-    response
+    Some(response)
 }
 
 /// Whether the request carries one of the configured tokens: as bearer, or as the password of HTTP Basic,

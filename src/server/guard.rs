@@ -6,8 +6,8 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::StatusCode;
 use http::header::HOST;
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::config;
 
@@ -19,23 +19,36 @@ pub(super) async fn refuse_foreign_hosts(
     request: Request,
     next: Next,
 ) -> Response {
-    let on_loopback = Connection::of(request.extensions()).is_some_and(|c| c.is_on_loopback());
-    if named_hosts(&request).all(|host| is_allowed(host, on_loopback, &shared.settings)) {
-        return next.run(request).await;
+    let connection = Connection::of(request.extensions());
+    match foreign_host(request.uri(), request.headers(), connection, &shared.settings) {
+        Some(refused) => refused,
+        None => next.run(request).await,
     }
-    rpc::refusal(
+}
+
+/// The refusal of a request that calls us by a name that is not ours.
+pub(super) fn foreign_host(
+    uri: &Uri,
+    headers: &HeaderMap,
+    connection: Option<Connection>,
+    settings: &config::Server,
+) -> Option<Response> {
+    let on_loopback = connection.is_some_and(|c| c.is_on_loopback());
+    if named_hosts(uri, headers).all(|host| is_allowed(host, on_loopback, settings)) {
+        return None;
+    }
+    Some(rpc::refusal(
         StatusCode::FORBIDDEN,
         "the Host header names another machine: use localhost, or list the name under server.allowed_hosts",
-    )
+    ))
 }
 
 /// Every name that the request calls us by; a lone `None` where it has none. HTTP/2 and absolute targets name
 /// the host in the URI, and a browser that was led here cannot choose which of two names is looked at.
-fn named_hosts(request: &Request) -> impl Iterator<Item = Option<&str>> {
-    let in_target = request.uri().authority().map(|authority| Some(authority.as_str()));
+fn named_hosts<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> impl Iterator<Item = Option<&'r str>> {
+    let in_target = uri.authority().map(|authority| Some(authority.as_str()));
     // What is no text is no name of ours.
-    let in_headers =
-        request.headers().get_all(HOST).iter().map(|value| Some(value.to_str().unwrap_or_default()));
+    let in_headers = headers.get_all(HOST).iter().map(|value| Some(value.to_str().unwrap_or_default()));
     let mut names = in_headers.chain(in_target).peekable();
     let nameless = names.peek().is_none().then_some(None);
     names.chain(nameless)
@@ -43,16 +56,24 @@ fn named_hosts(request: &Request) -> impl Iterator<Item = Option<&str>> {
 
 fn is_allowed(host: Option<&str>, on_loopback: bool, settings: &config::Server) -> bool {
     let Some(host) = host else { return !on_loopback && settings.allowed_hosts.is_empty() };
-    let name = without_port(host).to_ascii_lowercase();
-    let name = name.trim_end_matches('.');
-    let listed = settings.allowed_hosts.iter().any(|allowed| {
-        let allowed = allowed.to_ascii_lowercase();
-        allowed == "*" || allowed == name || allowed == host.to_ascii_lowercase()
-    });
-    let this_machine = name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    listed || if on_loopback { this_machine } else { settings.allowed_hosts.is_empty() || this_machine }
+    let name = without_port(host).trim_end_matches('.');
+    let listed = || {
+        settings.allowed_hosts.iter().any(|allowed| {
+            allowed == "*" || allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host)
+        })
+    };
+    let this_machine = || {
+        const LOCAL: &str = "localhost";
+        let parent = name.len().checked_sub(LOCAL.len()).and_then(|at| name.split_at_checked(at));
+        let is_local = parent.is_some_and(|(sub, end)| {
+            end.eq_ignore_ascii_case(LOCAL) && (sub.is_empty() || sub.ends_with('.'))
+        });
+        is_local || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    };
+    match on_loopback {
+        true => this_machine() || listed(),
+        false => settings.allowed_hosts.is_empty() || listed() || this_machine(),
+    }
 }
 
 fn without_port(host: &str) -> &str {

@@ -9,11 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -21,12 +18,12 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 use crate::config;
 
-use super::Connection;
+use super::direct::Entry;
 use super::ws::Place;
+use super::{App, Connection, Cores};
 
 /// After a failed accept (usually: no file descriptors left) the listener rests this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -79,6 +76,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     settings: config::Server,
     tls: Option<TlsAcceptorHolder>,
+    cores: Option<Cores>,
 }
 
 /// `TlsAcceptor` has no `Debug`.
@@ -123,7 +121,14 @@ impl Server {
                 Err(error) => tracing::debug!(%address, reason = in_words(&error), "not listening"),
             }
         }
-        Ok(Self { listeners, addresses, settings: settings.clone(), tls })
+        Ok(Self { listeners, addresses, settings: settings.clone(), tls, cores: None })
+    }
+
+    /// Serves connections on these loops instead of the runtime that it is called on.
+    #[must_use]
+    pub fn on(mut self, cores: Cores) -> Self {
+        self.cores = Some(cores);
+        self
     }
 
     /// Where it listens.
@@ -137,13 +142,15 @@ impl Server {
     }
 
     /// Serves until `stop` is cancelled, then lets requests under way finish within the grace period.
-    pub async fn serve(self, app: Router, stop: CancellationToken) {
+    pub async fn serve(self, app: impl Into<App> + Send, stop: CancellationToken) {
+        let app = app.into();
         let slots = Arc::new(Semaphore::new(self.settings.max_connections));
         let connections = TaskTracker::new();
         let shared = Arc::new(Serving {
             app,
             settings: self.settings,
             tls: self.tls.map(|t| t.0),
+            cores: self.cores,
             stop,
             cut: CancellationToken::new(),
         });
@@ -191,9 +198,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// What the connections share.
 struct Serving {
-    app: Router,
+    app: App,
     settings: config::Server,
     tls: Option<TlsAcceptor>,
+    cores: Option<Cores>,
     stop: CancellationToken,
     /// The grace period is over.
     cut: CancellationToken,
@@ -225,20 +233,42 @@ async fn accept(
             }
         };
         let Ok(slot) = slot else { return };
+        let on_loop = shared.cores.as_ref().and_then(Cores::place);
+        let (handle, on_loop) =
+            on_loop.map_or((None, None), |(handle, taken)| (Some(handle.clone()), Some(taken)));
         let place = Place {
+            _on_loop: on_loop,
             _slot: slot,
             connections: connections.clone(),
             stop: shared.stop.clone(),
             cut: shared.cut.clone(),
         };
         let shared = shared.clone();
-        connections.spawn(async move {
-            let cut = shared.cut.clone();
-            tokio::select! {
-                () = cut.cancelled() => {}
-                () = converse(stream, peer, Arc::new(place), shared) => {}
+        match handle {
+            // It is to be woken by the loop that serves it.
+            Some(handle) => {
+                let Ok(stream) = stream.into_std() else { continue };
+                connections.spawn_on(
+                    async move {
+                        let Ok(stream) = TcpStream::from_std(stream) else { return };
+                        attend(stream, peer, place, shared).await;
+                    },
+                    &handle,
+                );
             }
-        });
+            None => {
+                connections.spawn(attend(stream, peer, place, shared));
+            }
+        }
+    }
+}
+
+/// One client's connection, until it ends or is cut.
+async fn attend(stream: TcpStream, peer: SocketAddr, place: Place, shared: Arc<Serving>) {
+    let cut = shared.cut.clone();
+    tokio::select! {
+        () = cut.cancelled() => {}
+        () = converse(stream, peer, Arc::new(place), shared) => {}
     }
 }
 
@@ -249,25 +279,36 @@ async fn converse(stream: TcpStream, peer: SocketAddr, place: Arc<Place>, shared
     let _ = stream.set_nodelay(true);
     let connection = Connection { peer, local };
     let patience = shared.settings.header_timeout;
-    match &shared.tls {
-        Some(acceptor) => {
-            let shaken = tokio::select! {
-                () = shared.stop.cancelled() => return,
-                shaken = timeout(patience, acceptor.accept(stream)) => shaken,
-            };
-            let Ok(Ok(stream)) = shaken else { return };
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            exchange(stream, connection, place, http2, &shared).await;
-        }
-        None => {
-            let sniffed = tokio::select! {
-                () = shared.stop.cancelled() => return,
-                sniffed = timeout(patience, speaks_http2(&stream)) => sniffed,
-            };
-            let Ok(Ok(http2)) = sniffed else { return };
-            exchange(stream, connection, place, http2, &shared).await;
-        }
+    // Boxed, what is not plain HTTP/1: every connection would hold room for it, and thousands lie idle.
+    if let Some(acceptor) = &shared.tls {
+        return Box::pin(shielded(acceptor, stream, connection, place, &shared)).await;
     }
+    let sniffed = {
+        let mut sniffing = Box::pin(timeout(patience, speaks_http2(&stream)));
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            sniffed = &mut sniffing => sniffed,
+        }
+    };
+    let Ok(Ok(http2)) = sniffed else { return };
+    exchange(stream, connection, place, http2, &shared).await;
+}
+
+/// The same over TLS.
+async fn shielded(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    connection: Connection,
+    place: Arc<Place>,
+    shared: &Serving,
+) {
+    let shaken = tokio::select! {
+        () = shared.stop.cancelled() => return,
+        shaken = timeout(shared.settings.header_timeout, acceptor.accept(stream)) => shaken,
+    };
+    let Ok(Ok(stream)) = shaken else { return };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    exchange(stream, connection, place, http2, shared).await;
 }
 
 /// Whether the client starts with HTTP/2's preface. No HTTP/1 method begins so. All of it is waited for here,
@@ -294,12 +335,7 @@ async fn exchange<S>(stream: S, connection: Connection, place: Arc<Place>, http2
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let app = shared.app.clone().map_request(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(connection);
-        request.extensions_mut().insert(place.clone());
-        request.map(axum::body::Body::new)
-    });
-    let service = TowerToHyperService::new(app);
+    let service = Entry { app: shared.app.clone(), connection, place };
     let io = TokioIo::new(stream);
     let ended = if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -309,7 +345,7 @@ where
             .max_header_list_size(H2_HEADERS_BYTES_MAX)
             .keep_alive_interval(H2_PING_EVERY)
             .keep_alive_timeout(H2_PING_EVERY);
-        let mut serving = std::pin::pin!(builder.serve_connection(io, service));
+        let mut serving = Box::pin(builder.serve_connection(io, service));
         tokio::select! {
             ended = serving.as_mut() => ended,
             () = shared.stop.cancelled() => {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Draining, Server, ServerError, router};
+use super::{App, Draining, Server, ServerError};
 use crate::config::{self, Listen};
 use crate::gateway::Gateway;
 
@@ -27,7 +27,7 @@ impl Loopback {
         // Bound to one address, or there is an error.
         let address = server.addresses().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
         let stop = CancellationToken::new();
-        let app = router(gateway.clone(), &settings, Draining::default());
+        let app = App::new(gateway.clone(), &settings, Draining::default());
         tokio::spawn(server.serve(app, stop.clone()));
         Ok(Self { address, _stop: stop.drop_guard() })
     }

@@ -5,7 +5,9 @@
 mod admin;
 mod auth;
 mod connection;
+mod cores;
 mod cors;
+mod direct;
 mod guard;
 mod listen;
 mod loopback;
@@ -30,6 +32,8 @@ use crate::config;
 use crate::gateway::Gateway;
 
 pub use connection::Connection;
+pub use cores::Cores;
+pub use direct::App;
 pub use listen::{Server, ServerError};
 pub use loopback::Loopback;
 
@@ -82,7 +86,6 @@ impl Gateway {
 /// Everything that is served: JSON-RPC on `/`, `/{chain name}` and `/{chain id}`, posted or over a WebSocket, and the pages.
 pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -> Router {
     let shared = Shared { gateway, settings: Arc::new(settings.clone()), draining };
-    let compress = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_ABOVE_BYTES));
     let guarded = Router::new()
         .route("/", post(rpc::default_chain).get(ws::default_chain))
         .route("/{chain}", post(rpc::named_chain).get(ws::named_chain))
@@ -106,8 +109,14 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .layer(RequestDecompressionLayer::new())
         .layer(from_fn_with_state(shared.clone(), guard::refuse_foreign_hosts))
         .layer(CatchPanicLayer::custom(rpc::panicked))
-        .layer(CompressionLayer::new().compress_when(compress))
+        .layer(compression())
         .layer(cors::layer(settings))
         .layer(axum::middleware::from_fn(cors::preflight_is_204))
         .with_state(shared)
+}
+
+/// Answers are packed for those who take it, where that gains something.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let compress = DefaultPredicate::new().and(SizeAbove::new(COMPRESS_ABOVE_BYTES));
+    CompressionLayer::new().compress_when(compress)
 }

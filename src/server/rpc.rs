@@ -1,18 +1,21 @@
 //! JSON-RPC over HTTP POST.
 
 use std::any::Any;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
-use crate::gateway::{Packet, Reply, Terms};
+use crate::gateway::{Answer, Packet, Pieces, Terms};
 use crate::jsonrpc::{ErrorObject, code, write_error};
 
 use super::{Connection, Shared};
@@ -39,31 +42,45 @@ pub(super) async fn named_chain(
 }
 
 async fn answer(shared: Shared, chain: Option<Arc<str>>, request: Request) -> Response {
-    let started = Instant::now();
     let (head, body) = request.into_parts();
-    if let Err(reason) = accepts(&head.headers) {
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+    let connection = Connection::of(&head.extensions);
+    match call(&shared, chain, &head.headers, connection, body).await {
+        Ok(answer) => response(HeaderMap::new(), answer)
+            .map(|body| Body::from(body.map(Pieces::whole).unwrap_or_default())),
+        Err(refused) => refused,
     }
-    let body = match read(body, &head.headers, &shared).await {
-        Ok(body) => body,
-        Err(response) => return response,
-    };
+}
+
+/// Answers what is posted, or refuses to read it.
+pub(super) async fn call<B>(
+    shared: &Shared,
+    chain: Option<Arc<str>>,
+    headers: &HeaderMap,
+    connection: Option<Connection>,
+    body: B,
+) -> Result<Answer, Response>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let started = Instant::now();
+    accepts(headers).map_err(|reason| refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason))?;
+    let body = read(body, headers, shared).await?;
     let bytes_in = body.len();
-    let client = Connection::of(&head.extensions).map(|c| c.client(&head.headers, &shared.settings));
-    let terms = terms(&head.headers);
-    let reply = shared.gateway.answer(Packet { chain: chain.clone(), body, client, terms }).await;
+    let client = connection.map(|connection| connection.client(headers, &shared.settings));
+    let terms = terms(headers);
+    let answer = shared.gateway.answer_apart(Packet { chain: chain.clone(), body, client, terms }).await;
     tracing::debug!(
         client = client.map(|client| client.to_string()),
         chain = chain.as_deref(),
-        source = reply.trail.source.as_str(),
-        backends = ?reply.trail.backends,
-        attempts = reply.trail.attempts,
+        source = answer.trail.source.as_str(),
+        backends = ?answer.trail.backends,
+        attempts = answer.trail.attempts,
         bytes_in,
-        bytes_out = reply.body.as_ref().map_or(0, Bytes::len),
+        bytes_out = answer.len(),
         took_us = started.elapsed().as_micros() as u64,
         "answered"
     );
-    response(reply)
+    Ok(answer)
 }
 
 /// How a request wants to be answered: `cache-control: no-cache` and `no-store` (and `max-age=0`, which means the same)
@@ -99,44 +116,70 @@ fn accepts(headers: &HeaderMap) -> Result<(), &'static str> {
 }
 
 /// Reads the body within its bounds of size and time.
-async fn read(body: Body, headers: &HeaderMap, shared: &Shared) -> Result<Bytes, Response> {
+async fn read<B>(body: B, headers: &HeaderMap, shared: &Shared) -> Result<Bytes, Response>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     let max = shared.settings.max_body;
-    let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large");
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    match timeout(shared.settings.body_timeout, Limited::new(body, max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if is_length(&*error) => Err(too_large()),
-        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the request body broke off or is badly packed")),
+    let mut reading = pin!(whole(body, max));
+    // Nearly always it is there already. A timer inside would make room for itself in every request.
+    if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+        return read;
+    }
+    match Box::pin(timeout(shared.settings.body_timeout, reading)).await {
+        Ok(read) => read,
         Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the request body did not come in time")),
     }
 }
 
-fn is_length(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return true;
+/// Nearly every body comes in one piece, which is passed on as it is.
+async fn whole<B>(mut body: B, max: usize) -> Result<Bytes, Response>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let broken = |_| refusal(StatusCode::BAD_REQUEST, "the request body broke off or is badly packed");
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if data.len() > max - first.len() - all.len() {
+            return Err(too_large());
         }
-        cause = error.source();
+        if all.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
     }
-    false
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-fn response(reply: Reply) -> Response {
-    let mut response = Response::new(Body::from(reply.body.clone().unwrap_or_default()));
+fn too_large() -> Response {
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "request body too large")
+}
+
+/// The answer as HTTP, with these headers and its own.
+pub(super) fn response(headers: HeaderMap, answer: Answer) -> http::Response<Option<Pieces>> {
+    let (body, trail) = answer.in_pieces();
+    let has_body = body.is_some();
+    let mut response = http::Response::new(body);
+    *response.headers_mut() = headers;
     let headers = response.headers_mut();
-    if reply.body.is_some() {
+    if has_body {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    let trail = reply.trail;
-    let backends = trail.backends.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
-    if let Ok(value) = HeaderValue::from_str(&backends)
-        && !backends.is_empty()
-    {
-        headers.insert(BACKEND, value);
+    let named = match &*trail.backends {
+        [] => None,
+        [one] => HeaderValue::from_str(one).ok(),
+        several => HeaderValue::from_str(&several.join(", ")).ok(),
+    };
+    if let Some(named) = named {
+        headers.insert(BACKEND, named);
     }
     headers.insert(SOURCE, HeaderValue::from_static(trail.source.as_str()));
     headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts));

@@ -29,22 +29,49 @@ where
     if hint.lower() > max as u64 {
         return Err(Failure::TooLarge);
     }
-    let packed = is_gzip(headers)?;
-    let reserve = RESERVE_MAX.min(usize::try_from(hint.lower()).unwrap_or(RESERVE_MAX));
-    let room = Bounded { bytes: BytesMut::new(), max };
-    let mut sink = if packed { Sink::Gzip(Box::new(MultiGzDecoder::new(room))) } else { Sink::Plain(room) };
-    let mut first: Option<Bytes> = None; // a body of one frame is passed on without a copy
-    let mut arrived = 0usize;
+    let mut collector = Collector::new(headers, max)?;
+    collector.reserve = RESERVE_MAX.min(usize::try_from(hint.lower()).unwrap_or(RESERVE_MAX));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|e| failure::of(&e))?.into_data() else { continue };
-        arrived = arrived.saturating_add(data.len());
-        if arrived > max {
+        collector.take(data).await?;
+    }
+    collector.finish(headers)
+}
+
+/// Takes a body piece by piece.
+pub(super) struct Collector {
+    sink: Sink,
+    /// A body of one piece is passed on without a copy.
+    first: Option<Bytes>,
+    arrived: usize,
+    reserve: usize,
+    max: usize,
+}
+
+impl Collector {
+    pub(super) fn new(headers: &HeaderMap, max: usize) -> Result<Self, Failure> {
+        let room = Bounded { bytes: BytesMut::new(), max };
+        let sink = match is_gzip(headers)? {
+            true => Sink::Gzip(Box::new(MultiGzDecoder::new(room))),
+            false => Sink::Plain(room),
+        };
+        Ok(Self { sink, first: None, arrived: 0, reserve: 0, max })
+    }
+
+    /// Nothing is to be unpacked.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.sink, Sink::Plain(_))
+    }
+
+    pub(super) async fn take(&mut self, data: Bytes) -> Result<(), Failure> {
+        self.arrived = self.arrived.saturating_add(data.len());
+        if self.arrived > self.max {
             return Err(Failure::TooLarge);
         }
-        match (&mut sink, first.take()) {
-            (Sink::Plain(room), None) if room.bytes.is_empty() => first = Some(data),
+        match (&mut self.sink, self.first.take()) {
+            (Sink::Plain(room), None) if room.bytes.is_empty() => self.first = Some(data),
             (Sink::Plain(room), Some(held)) => {
-                room.bytes.reserve(reserve.max(held.len() + data.len()));
+                room.bytes.reserve(self.reserve.max(held.len() + data.len()));
                 room.bytes.extend_from_slice(&held);
                 room.bytes.extend_from_slice(&data);
             }
@@ -58,18 +85,22 @@ where
                 }
             }
         }
+        Ok(())
     }
-    if let Some(only) = first {
-        return Ok(only);
-    }
-    match sink {
-        Sink::Plain(room) => Ok(room.bytes.freeze()),
-        Sink::Gzip(_) if arrived == 0 => Ok(Bytes::new()), // 204 and 304 carry the header and no body
-        Sink::Gzip(decoder) => {
-            let room = decoder.finish().map_err(|e| gzip_failure(&e))?;
-            headers.remove(CONTENT_ENCODING);
-            headers.remove(CONTENT_LENGTH);
-            Ok(room.bytes.freeze())
+
+    pub(super) fn finish(self, headers: &mut HeaderMap) -> Result<Bytes, Failure> {
+        if let Some(only) = self.first {
+            return Ok(only);
+        }
+        match self.sink {
+            Sink::Plain(room) => Ok(room.bytes.freeze()),
+            Sink::Gzip(_) if self.arrived == 0 => Ok(Bytes::new()), // 204 and 304 carry the header and no body
+            Sink::Gzip(decoder) => {
+                let room = decoder.finish().map_err(|e| gzip_failure(&e))?;
+                headers.remove(CONTENT_ENCODING);
+                headers.remove(CONTENT_LENGTH);
+                Ok(room.bytes.freeze())
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP on top of a byte stream: one connection each of HTTP/1.1 and HTTP/2, and the task that drives it.
-//! The task ends with the last handle of its connection.
+//! HTTP on top of a byte stream: one connection each of HTTP/1.1 and HTTP/2. The first is driven by whoever has it; the
+//! second by tasks of its own, which end with the last handle of the connection.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,22 +9,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout};
+use tokio::runtime;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::Dialed;
 use super::failure;
+use super::http1::{self, HEAD_MAX};
 use super::pool::Slot;
 use super::wire::Traffic;
 use crate::policy::Failure;
 
-/// Bytes of an answer's head. Edges add some 2 KiB of cookies and policies; nginx sends 32 KiB at most.
-const HEAD_MAX: usize = 64 << 10;
-/// Header lines of an answer.
-const HEADERS_MAX: usize = 128;
 /// Requests on one HTTP/2 connection at once, where the server allows more: a lost packet stops them all.
 pub(super) const STREAMS_MAX: usize = 100;
 /// Bytes a server may send ahead on one stream: at 100 ms round trip this is 20 MB/s.
@@ -38,8 +36,6 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 /// notice a black hole only after 20 s, and until then every request would vanish there. Over HTTP/1.1 it
 /// makes the connections suspect that lie idle beside it.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(1);
-/// How long a connection that has delivered its answer may take to become ready for the next request.
-const READY_WAIT: Duration = Duration::from_millis(20);
 
 /// What both kinds have in common.
 pub(super) struct Origin {
@@ -47,30 +43,27 @@ pub(super) struct Origin {
     pub(super) remote: SocketAddr,
     /// No request begins after this.
     pub(super) retire_at: Instant,
-    _task: DropGuard,
+    /// Of the tasks that drive it, if any.
+    _tasks: Option<DropGuard>,
     /// Last: it lets the next connection be opened, when this one is closed.
     _slot: Slot,
 }
 
 /// HTTP/1.1: one request at a time. Never in the pool while an answer is unread.
 pub(super) struct Http1 {
-    pub(super) sender: http1::SendRequest<Full<Bytes>>,
+    pub(super) client: http1::Client,
     /// Below the backend's keep-alive, as far as it tells.
     pub(super) idle_timeout: Duration,
     /// Has carried a request, or waited idle: it may have gone stale.
     pub(super) used: bool,
+    /// The event loop that wakes whoever waits for it.
+    pub(super) home: Option<runtime::Id>,
     pub(super) origin: Origin,
 }
 
-impl Http1 {
-    /// Waits until the last answer is done with; false when a used connection is of no more use. One made now
-    /// takes its first request in any case: if it is closed already, the request must find that out, or
-    /// a backend that hangs up at once would be called without end.
-    pub(super) async fn ready(&mut self) -> bool {
-        !self.used
-            || self.sender.is_ready()
-            || matches!(timeout(READY_WAIT, self.sender.ready()).await, Ok(Ok(())))
-    }
+/// The event loop that runs this.
+pub(super) fn here() -> Option<runtime::Id> {
+    runtime::Handle::try_current().ok().map(|handle| handle.id())
 }
 
 /// HTTP/2: many requests at a time.
@@ -137,58 +130,54 @@ pub(super) async fn start(
     max_age: Duration,
     idle_timeout: Duration,
 ) -> Result<Conn, Failure> {
-    let token = owner.child_token();
+    let token = dialed.http2.then(|| owner.child_token());
     let origin = Origin {
         traffic: dialed.wire.traffic(),
         remote: dialed.remote,
         retire_at: Instant::now() + max_age,
-        _task: token.clone().drop_guard(),
+        _tasks: token.clone().map(CancellationToken::drop_guard),
         _slot: slot,
     };
-    let io = TokioIo::new(dialed.wire);
-    if dialed.http2 {
-        let (sender, connection) = http2::Builder::new(Tied(token.clone()))
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_MAX as u32)
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PONG_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .handshake(io)
-            .await
-            .map_err(|e| failure::of(&e))?;
-        let streams_max = Arc::new(AtomicUsize::new(STREAMS_MAX));
-        let seen = Arc::clone(&streams_max);
-        Tied(token).execute(async move {
-            let mut connection = pin!(connection);
-            std::future::poll_fn(|cx| {
-                let done = connection.as_mut().poll(cx);
-                seen.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                done.map(drop)
-            })
-            .await;
-        });
-        Ok(Conn::Http2(Http2 {
-            sender,
-            streams_max,
-            in_flight: AtomicUsize::new(0),
-            used: AtomicBool::new(false),
-            silence: Mutex::default(),
+    let Some(token) = token else {
+        return Ok(Conn::Http1(Http1 {
+            client: http1::Client::new(dialed.wire),
+            idle_timeout,
+            used: false,
+            home: here(),
             origin,
-        }))
-    } else {
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(HEADERS_MAX)
-            .max_header_size(HEAD_MAX)
-            .handshake(io)
-            .await
-            .map_err(|e| failure::of(&e))?;
-        Tied(token).execute(async move {
-            let _ = connection.await; // every error also reaches the request that met it
-        });
-        Ok(Conn::Http1(Http1 { sender, idle_timeout, used: false, origin }))
-    }
+        }));
+    };
+    let io = TokioIo::new(dialed.wire);
+    let (sender, connection) = http2::Builder::new(Tied(token.clone()))
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEAD_MAX as u32)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PONG_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .handshake(io)
+        .await
+        .map_err(|e| failure::of(&e))?;
+    let streams_max = Arc::new(AtomicUsize::new(STREAMS_MAX));
+    let seen = Arc::clone(&streams_max);
+    Tied(token).execute(async move {
+        let mut connection = pin!(connection);
+        std::future::poll_fn(|cx| {
+            let done = connection.as_mut().poll(cx);
+            seen.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            done.map(drop)
+        })
+        .await;
+    });
+    Ok(Conn::Http2(Http2 {
+        sender,
+        streams_max,
+        in_flight: AtomicUsize::new(0),
+        used: AtomicBool::new(false),
+        silence: Mutex::default(),
+        origin,
+    }))
 }
 
 /// Runs a connection's tasks until its token is cancelled: hyper's HTTP/2 spawns several.

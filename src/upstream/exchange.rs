@@ -11,6 +11,7 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::answer::{Answer, AttemptError, Repeat, Sent};
+use super::http1::AnswerHead;
 use super::pool::{Exclusive, Lease, Stream};
 use super::wire::Traffic;
 use super::{Upstream, body, failure};
@@ -110,7 +111,7 @@ impl Upstream {
         };
         progress.seen_before = stale.is_none_or(|broken| !broken.unprocessed);
         progress.on_wire = OnWire::Waiting;
-        match self.once(&body, trace, true, progress).await {
+        match Box::pin(self.once(&body, trace, true, progress)).await {
             Ok(answer) => Ok(Answer { repeated: true, ..answer }),
             Err(broken) => Err(broken.told(progress)),
         }
@@ -123,21 +124,10 @@ impl Upstream {
         fresh: bool,
         progress: &mut Progress,
     ) -> Result<Answer, Broken> {
-        // Ends: a used connection that is not ready is dropped, and one made now is never refused.
-        loop {
-            match self.pool.lease(fresh).await.map_err(Broken::without_connection)? {
-                Lease::Stream(stream) => return self.among(stream, body, trace, progress).await,
-                Lease::Exclusive(mut lease) => {
-                    let ready = match lease.conn() {
-                        Some(conn) => conn.ready().await,
-                        None => false,
-                    };
-                    if ready {
-                        return self.alone(lease, body, trace, progress).await;
-                    }
-                    lease.begin(); // not to be kept
-                }
-            }
+        match self.pool.lease(fresh).await.map_err(Broken::without_connection)? {
+            // Boxed: it is larger, and every request would hold room for it.
+            Lease::Stream(stream) => Box::pin(self.among(stream, body, trace, progress)).await,
+            Lease::Exclusive(lease) => self.alone(lease, body, trace, progress).await,
         }
     }
 
@@ -156,15 +146,19 @@ impl Upstream {
         let traffic = Arc::clone(&conn.origin.traffic);
         let (read, written) = (traffic.read(), traffic.written());
         progress.on_wire = OnWire::Alone { traffic: Arc::clone(&traffic), mark: written };
-        let request = self.head.request(Version::HTTP_11, body.clone(), trace);
-        let response = conn.sender.try_send_request(request).await.map_err(|error| Broken {
-            failure: failure::of(error.error()),
+        let broken = |failure| Broken {
+            failure,
             unprocessed: traffic.written() == written,
             reused,
             begun: traffic.read() > read,
-        })?;
-        let answer = self.read(response, reused, remote).await?;
-        if closes(&answer) {
+        };
+        let head = |out: &mut Vec<u8>| self.head.write(out, body.len(), trace);
+        let mut head = conn.client.ask(head, body).await.map_err(broken)?;
+        let body = conn.client.body(&mut head, self.max_answer).await.map_err(broken)?;
+        let AnswerHead { status, version, headers, rest } = head;
+        let remote = Some(remote);
+        let answer = Answer { status, headers, body, version, reused, repeated: false, remote };
+        if !conn.client.is_done(rest) || closes(&answer) {
             return Ok(answer);
         }
         if let Some(announced) = keep_alive(&answer.headers) {
@@ -184,7 +178,7 @@ impl Upstream {
     ) -> Result<Answer, Broken> {
         let conn = &stream.conn;
         progress.on_wire = OnWire::Among;
-        let request = self.head.request(Version::HTTP_2, body.clone(), trace);
+        let request = self.head.request(body.clone(), trace);
         let response = conn.sender.clone().try_send_request(request).await;
         conn.used.store(true, Ordering::Relaxed);
         let response = response.map_err(|error| {

@@ -45,7 +45,8 @@ fn of_http2(error: &h2::Error) -> Failure {
     }
 }
 
-fn of_io(error: &io::Error) -> Failure {
+/// Names the failure of a socket.
+pub(super) fn of_io(error: &io::Error) -> Failure {
     if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
         return Failure::Tls;
     }

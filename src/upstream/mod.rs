@@ -11,6 +11,7 @@ mod connect;
 mod dns;
 mod exchange;
 mod failure;
+mod http1;
 mod pool;
 mod request;
 mod settings;
@@ -21,12 +22,15 @@ mod websocket;
 mod wire;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use answer::{Answer, AttemptError, Repeat, Sent};
@@ -100,8 +104,8 @@ impl Upstream {
             return Err(AttemptError { failure: Failure::Timeout, sent: Sent::Nothing });
         }
         let mut progress = Progress::default();
-        let done = timeout_at(deadline, self.carried(body, trace, repeat, &mut progress)).await;
-        let done = done.unwrap_or_else(|_| Err(self.late(&progress)));
+        let done = until(deadline, self.carried(body, trace, repeat, &mut progress)).await;
+        let done = done.unwrap_or_else(|| Err(self.late(&progress)));
         if let Err(error) = &done {
             tracing::debug!(host = self.url.host(), failure = ?error.failure, sent = %error.sent, "no answer");
         }
@@ -135,6 +139,21 @@ impl Upstream {
         };
         AttemptError { failure, sent: progress.sent() }
     }
+}
+
+/// What `work` comes to, or nothing at the deadline. The timer is made when it is waited for, and lies apart: it would make
+/// every future around it large, and align it to cache lines.
+async fn until<F: Future>(deadline: Instant, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut timer = None;
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => {
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            timer.as_mut().poll(cx).map(|()| None)
+        }
+    })
+    .await
 }
 
 impl fmt::Debug for Upstream {

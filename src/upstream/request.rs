@@ -7,7 +7,7 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
 use crate::config::BackendUrl;
@@ -26,16 +26,17 @@ const FRAMING: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCOD
 
 /// Everything before the body. Holds secrets; it has no `Debug`.
 pub(super) struct Head {
-    origin: Uri,
-    absolute: Uri,
-    host: Option<HeaderValue>,
+    /// Over HTTP/1.1: the request line and all headers but the body's length.
+    text: Vec<u8>,
+    /// Over HTTP/2.
+    uri: Uri,
     headers: HeaderMap,
 }
 
 impl Head {
     pub(super) fn new(url: &BackendUrl, extra: &HeaderMap) -> Self {
         let origin: Uri = url.path_and_query().parse().unwrap_or_else(|_| Uri::from_static("/"));
-        let absolute = Uri::builder()
+        let uri = Uri::builder()
             .scheme(if url.is_tls() { "https" } else { "http" })
             .authority(url.authority())
             .path_and_query(url.path_and_query())
@@ -59,34 +60,50 @@ impl Head {
         }
         // A `Host` of the configuration wins; HTTP/2 takes it from the URL.
         let host = headers.remove(HOST).or_else(|| HeaderValue::from_str(url.authority()).ok());
-        Self { origin, absolute, host, headers }
+        let mut text = format!("POST {origin} HTTP/1.1\r\n").into_bytes();
+        for (name, value) in host.iter().map(|host| (&HOST, host)).chain(&headers) {
+            write_line(&mut text, name, value);
+        }
+        Self { text, uri, headers }
     }
 
-    /// A request for one connection. `trace` adds headers, and replaces none of the prepared ones.
-    pub(super) fn request(
-        &self,
-        version: Version,
-        body: Bytes,
-        trace: Option<&HeaderMap>,
-    ) -> Request<Full<Bytes>> {
+    /// Writes the head of a request over HTTP/1.1. `trace` adds headers, and replaces none of the prepared ones.
+    pub(super) fn write(&self, out: &mut Vec<u8>, body_bytes: usize, trace: Option<&HeaderMap>) {
+        out.extend_from_slice(&self.text);
+        for (name, value) in self.added(trace) {
+            write_line(out, name, value);
+        }
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(body_bytes).as_bytes());
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+
+    /// A request over HTTP/2. `trace` adds headers, and replaces none of the prepared ones.
+    pub(super) fn request(&self, body: Bytes, trace: Option<&HeaderMap>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
-        if version == Version::HTTP_2 {
-            *request.uri_mut() = self.absolute.clone();
-        } else {
-            *request.uri_mut() = self.origin.clone();
-            if let Some(host) = &self.host {
-                request.headers_mut().insert(HOST, host.clone());
-            }
-        }
-        for (name, value) in trace.into_iter().flatten() {
-            if !self.headers.contains_key(name) && name != HOST && !FRAMING.contains(name) {
-                request.headers_mut().append(name, value.clone());
-            }
+        for (name, value) in self.added(trace) {
+            request.headers_mut().append(name, value.clone());
         }
         request
     }
+
+    fn added<'t>(
+        &self,
+        trace: Option<&'t HeaderMap>,
+    ) -> impl Iterator<Item = (&'t HeaderName, &'t HeaderValue)> {
+        let is_prepared = |name: &HeaderName| self.headers.contains_key(name) || name == HOST;
+        trace.into_iter().flatten().filter(move |(name, _)| !is_prepared(name) && !FRAMING.contains(name))
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The request that opens a WebSocket, with this key; `None` where the address makes none.

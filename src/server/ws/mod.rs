@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::config;
 use crate::gateway::{Session, Terms};
 
+use super::cores::Taken;
 use super::{Connection, Shared, pages, rpc};
 
 /// Until our 101 is written.
@@ -38,6 +39,8 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
 /// A connection's place in the house, kept for as long as anything of it lives: HTTP's own task ends with the upgrade.
 pub(super) struct Place {
+    /// It counts among those of its event loop, where there are several.
+    pub(super) _on_loop: Option<Taken>,
     /// It counts among the connections.
     pub(super) _slot: OwnedSemaphorePermit,
     /// It is waited for at the end.

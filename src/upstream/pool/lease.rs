@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::upstream::conn::{Http1, Http2, SILENCE_MAX};
+use crate::upstream::conn::{Http1, Http2, SILENCE_MAX, here};
 
 /// The right to one connection of the pool's number.
 pub(in crate::upstream) struct Slot(pub(super) Weak<Pool>);
@@ -21,6 +21,10 @@ impl Drop for Slot {
 }
 
 /// A connection, or room on one, for one request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation a request"
+)]
 pub(in crate::upstream) enum Lease {
     Exclusive(Exclusive),
     Stream(Stream),
@@ -38,6 +42,11 @@ impl Exclusive {
         self.conn.as_mut()
     }
 
+    /// Another event loop wakes it.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.home != here())
+    }
+
     /// A request is written from here on.
     pub(in crate::upstream) fn begin(&mut self) {
         let read = self.conn.as_ref().map_or(0, |conn| conn.origin.traffic.read());
@@ -52,13 +61,13 @@ impl Exclusive {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        let (Some(pool), Some(conn)) = (self.pool.upgrade(), self.conn.take()) else { return };
+        let (Some(pool), Some(mut conn)) = (self.pool.upgrade(), self.conn.take()) else { return };
         let now = Instant::now();
         let mut state = pool.lock();
         state.in_flight -= 1;
         let Some(begun) = &self.begun else {
             drop(state);
-            if !conn.sender.is_closed() && now < conn.origin.retire_at {
+            if now < conn.origin.retire_at && conn.client.is_idle() {
                 pool.offer(conn, now);
             }
             return;

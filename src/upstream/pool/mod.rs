@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use lease::{Exclusive, Lease, Slot, Stream};
 use tasks::{Dialing, Sweeping};
 
-use super::conn::{Conn, Http1, Http2, STREAMS_MAX, Silence};
+use super::conn::{Conn, Http1, Http2, STREAMS_MAX, Silence, here};
 use super::connect::Dialer;
 use super::settings;
 use crate::policy::Failure;
@@ -70,7 +70,7 @@ pub(super) struct Pool {
 #[cfg(test)]
 impl Pool {
     pub(super) fn idle_closed(&self) -> bool {
-        self.lock().idle.iter().all(|idle| idle.conn.sender.is_closed())
+        self.lock().idle.iter_mut().all(|idle| !idle.conn.client.is_idle())
     }
 }
 
@@ -128,14 +128,18 @@ impl Pool {
     /// A connection for one request; waits for it as long as the caller does. `fresh` asks for one made now,
     /// and gives up those that are idle: what closed one of them closed them all.
     pub(super) async fn lease(self: &Arc<Self>, fresh: bool) -> Result<Lease, Failure> {
-        let (grant, granted) = oneshot::channel();
         let mut closed = Closed::default();
-        {
+        let granted = {
             let mut state = self.lock();
             if fresh {
                 closed.idle.append(&mut state.idle);
             } else if let Some(lease) = self.ready(&mut state, &mut closed) {
+                let is_foreign = matches!(&lease, Lease::Exclusive(exclusive) if exclusive.is_foreign());
+                let wants_own = is_foreign && state.dialing == 0 && state.open < self.limits.max_connections;
                 drop(state);
+                if wants_own {
+                    self.dial();
+                }
                 return Ok(lease);
             }
             state.waiting.retain(|waiting| !waiting.grant.is_closed());
@@ -143,9 +147,15 @@ impl Pool {
                 drop(state);
                 return Err(Failure::PoolExhausted);
             }
+            let (grant, granted) = oneshot::channel();
             let waiting = Waiting { fresh, grant };
-            if fresh { state.waiting.push_front(waiting) } else { state.waiting.push_back(waiting) }
-        }
+            if fresh {
+                state.waiting.push_front(waiting)
+            } else {
+                state.waiting.push_back(waiting)
+            }
+            granted
+        };
         drop(closed);
         self.dial_for_waiting();
         self.serve_waiting(); // nothing may be opened, and nothing in use that could be given back
@@ -179,10 +189,13 @@ impl Pool {
         }
     }
 
-    /// What can be had at once.
+    /// What can be had at once. A connection that another event loop wakes serves too, at the cost of a wake-up
+    /// across threads.
     fn ready(self: &Arc<Self>, state: &mut State, closed: &mut Closed) -> Option<Lease> {
-        let now = Instant::now();
-        while let Some(idle) = state.idle.pop() {
+        let (now, here) = (Instant::now(), here());
+        while let Some(last) = state.idle.len().checked_sub(1) {
+            let own = state.idle.iter().rposition(|idle| idle.conn.home == here);
+            let mut idle = state.idle.remove(own.unwrap_or(last));
             if idle.is_usable(now) {
                 state.in_flight += 1;
                 return Some(Lease::Exclusive(self.exclusive(idle.conn)));
@@ -354,11 +367,11 @@ impl State {
 }
 
 impl Idle {
-    fn is_usable(&self, now: Instant) -> bool {
-        let conn = &self.conn;
-        !conn.sender.is_closed()
-            && now < conn.origin.retire_at
+    fn is_usable(&mut self, now: Instant) -> bool {
+        let conn = &mut self.conn;
+        now < conn.origin.retire_at
             && now.duration_since(self.since) < conn.idle_timeout
+            && conn.client.is_idle()
     }
 }
 

@@ -397,3 +397,67 @@ async fn connection_close_and_http_1_0_are_not_kept() {
         assert!(!read(&upstream).await.unwrap().reused);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_request_is_written_is_the_answer() {
+    let server = Server::start(|_, mut peer| async move {
+        // Refuses by the head and reads no further: the kernel's buffers fill up.
+        peer.send(sized("", b"too large")).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let upstream = upstream(&server);
+    let body = Bytes::from(vec![b' '; 32 << 20]);
+    let got = upstream.post(body, Instant::now() + PATIENCE, None, Repeat::Safe).await.unwrap();
+    assert_eq!(&got.body[..], b"too large");
+    until(|| upstream.stats().open == 0).await; // half a request stands on it
+}
+
+#[tokio::test]
+async fn a_connection_with_bytes_behind_an_answer_is_not_used_again() {
+    let server = Server::start(|_, mut peer| async move {
+        while peer.request().await.is_some() {
+            peer.send([sized("", b"mine"), sized("", b"whose?")].concat()).await;
+        }
+    })
+    .await;
+    let upstream = upstream(&server);
+    for round in 1..=3 {
+        assert_eq!(&read(&upstream).await.unwrap().body[..], b"mine");
+        // They may come in a piece of their own, while the connection lies idle.
+        until(|| upstream.pool.idle_closed()).await;
+        assert_eq!(server.accepted(), round);
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_every_size_and_chunking_come_whole() {
+    for size in [0, 1, 4096, 4097, 8192, 8193, 65_536, 65_537, 300_000] {
+        let body: Vec<u8> = (0..size).map(|n: usize| b'a' + (n % 23) as u8).collect();
+        let mut chunked = answer("transfer-encoding: chunked\r\n", b"");
+        for piece in body.chunks(1 + size / 7) {
+            chunked.extend(format!("{:x};ext=1\r\n", piece.len()).bytes());
+            chunked.extend(piece);
+            chunked.extend(b"\r\n");
+        }
+        chunked.extend(b"0\r\nx-trailer: y\r\n\r\n");
+        for bytes in [sized("", &body), chunked] {
+            let bytes = Bytes::from(bytes);
+            let server = Server::start(move |_, mut peer| {
+                let bytes = bytes.clone();
+                async move {
+                    while peer.request().await.is_some() {
+                        peer.send(&bytes).await;
+                    }
+                }
+            })
+            .await;
+            let upstream = upstream(&server);
+            for round in 0..3 {
+                let got = read(&upstream).await.unwrap();
+                assert!(got.body == body, "{size} bytes");
+                assert_eq!(got.reused, round > 0, "{size} bytes");
+            }
+        }
+    }
+}
