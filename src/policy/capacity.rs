@@ -231,17 +231,15 @@ impl Capacity {
         Some((learned.per_s * growth).min(tried))
     }
 
-    /// Calls a second that it is sent and that it can take, where it has shown that lately: it refused calls, or its
-    /// answers take much longer than usual. A limit that nobody has run into shows nothing.
+    /// Calls a second that it is sent and that it can take, where it has shown that lately by refusing some. A limit that
+    /// nobody has run into shows nothing, and answers that take long may take so because of our own machine.
     pub fn load(&self, now: Timestamp, in_flight: u32) -> Option<(f64, f64)> {
-        let refused = self.learned.is_some_and(|learned| now.since(learned.refused_at) < REFUSED_LATELY);
+        self.learned.filter(|learned| now.since(learned.refused_at) < REFUSED_LATELY)?;
         let is_congested = f64::from(in_flight) >= CROWDED_FROM * self.in_flight_max
             && self.recent_latency_ns >= TOLERANCE * self.usual_latency_ns;
-        if !refused && !is_congested {
-            return None;
-        }
         let sent = self.sending_per_s(now);
-        let of_rate = self.limit_per_s(now).filter(|_| refused && self.refused_in_a_row < ILL_IN_A_ROW);
+        // Who refuses everything, or some of a few, is not short of room.
+        let of_rate = self.limit_per_s(now).filter(|_| self.is_short(now));
         let of_place = is_congested.then(|| sent * self.in_flight_max / f64::from(in_flight));
         let takes = of_rate.unwrap_or(f64::INFINITY).min(of_place.unwrap_or(f64::INFINITY));
         takes.is_finite().then_some((sent, takes))

@@ -358,7 +358,7 @@ impl Fleet {
 
     /// Whoever is left alone for anything but want of room comes back in steps, and not at the end of a pause.
     pub(super) fn eject_everywhere(&mut self, now: Timestamp, index: BackendIndex) {
-        for class in MethodClass::ALL {
+        for class in super::probes::PROVABLE {
             if self.may_eject(now, index, class) {
                 self.backends[index.get()].experience[class.index()].admission.eject(now);
             }

@@ -45,6 +45,10 @@ const LOOKS_PER_S_MAX: f64 = 2.5;
 /// fifteen seconds, and some recoveries an hour.
 pub const PROBE_BUDGET: (f64, Duration) = (300.0, Duration::from_secs(3600));
 
+/// Classes that light calls can prove: none stands for a trace, and none may publish a transaction.
+pub(super) const PROVABLE: [MethodClass; 4] =
+    [MethodClass::State, MethodClass::Head, MethodClass::History, MethodClass::Logs];
+
 /// When a backend that has been away for so long is looked for again.
 fn look_again_after(away: Duration) -> Duration {
     (away / 2).clamp(AWAY_PAUSE.0, AWAY_PAUSE.1).max(away / AWAY_PART).min(AWAY_PAUSE_MAX)
@@ -369,9 +373,7 @@ impl Backend {
         if self.spec.private || self.pause(now).is_some_and(|pause| is_told_off(pause.class)) {
             return None;
         }
-        // No light call stands for a trace, and none may publish a transaction.
-        let classes = [MethodClass::State, MethodClass::Head, MethodClass::History, MethodClass::Logs];
-        classes.into_iter().find(|class| {
+        PROVABLE.into_iter().find(|class| {
             let admission = &mut self.experience[class.index()].admission;
             let returns = matches!(admission.standing(now), Standing::Shadowed | Standing::Returning { .. });
             returns && admission.wants_probe(now, Question::Real(*class).call().0)

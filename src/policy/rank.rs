@@ -621,6 +621,9 @@ fn keeps_private(fleet: &Fleet, need: &Need, backend: &Backend) -> bool {
 /// attempt elsewhere that costs far more.
 fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
     const FAILURE_COST_NS: f64 = 1e9;
+    /// What is held against everybody who is hardly known: it must not keep a quicker one out for ever, whom nobody asks
+    /// because nobody asks it.
+    const DOUBT: f64 = 0.01;
     /// The peak-sensitive average lies above the median even in calm weather, by chance more or less.
     const PEAK_PART: f64 = 0.5;
     let experience = backend.experience(class);
@@ -629,7 +632,7 @@ fn cost(now: Timestamp, class: MethodClass, backend: &Backend) -> f64 {
         Some(median) => (median.as_nanos() as u64 as f64).max(PEAK_PART * peak_ns),
         None => peak_ns,
     };
-    latency_ns + error_rate * FAILURE_COST_NS
+    latency_ns + (error_rate - DOUBT).max(0.0) * FAILURE_COST_NS
 }
 
 /// What the order of candidates depends on, the weightiest first; their cost decides the rest.
