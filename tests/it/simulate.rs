@@ -10,7 +10,7 @@ use crate::lab::leash::Leash;
 use crate::lab::rpc::{self, Rpc};
 
 /// For everything that must happen and has no time of its own; a busy machine needs it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The first account's key, which the banner prints and everybody knows.
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
