@@ -77,6 +77,29 @@ fn check(args: &[&str], input: &str) {
     assert!(output.status.success(), "promtool check {args:?}: {}", String::from_utf8_lossy(&said));
 }
 
+/// The dashboard's queries as recording rules, which can be checked.
+fn as_rules(dashboard: &str) -> tempfile::NamedTempFile {
+    let dashboard: Value = serde_json::from_str(dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let rules: Vec<Value> = targets
+        .enumerate()
+        .map(|(n, target)| {
+            let query = target["expr"].as_str().expect("a query");
+            let query =
+                query.replace("$__rate_interval", "1m").replace("$instance", ".+").replace("$chain", ".+");
+            assert!(!query.contains('$'), "{query}");
+            json!({ "record": format!("dashboard:query:{n}"), "expr": query })
+        })
+        .collect();
+    assert!(rules.len() > 30, "{rules:?}");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    let groups = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    // JSON is YAML too.
+    file.write_all(groups.to_string().as_bytes()).expect("the file can be written");
+    file
+}
+
 /// Two nodes behind fronts behind a proxy in which everything is configured that has metrics of its own.
 struct Stage {
     lab: Lab,
@@ -250,7 +273,7 @@ async fn prometheus_reads_all_of_it_and_nothing_else_is_named_anywhere() {
         let unknown: Vec<_> = named.difference(&sampled).collect();
         assert!(unknown.is_empty(), "{path} names what no scrape has: {unknown:?}\n{}", scrape.0);
     }
-    serde_json::from_str::<Value>(&file("deploy/grafana/outrigger.json")).expect("JSON");
+    check(&["rules", &as_rules(&file("deploy/grafana/outrigger.json")).path().display().to_string()], "");
     let docs = file("docs/metrics.md");
     let rows = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     assert_eq!(rows.collect::<BTreeSet<_>>(), families, "docs/metrics.md");
