@@ -172,7 +172,8 @@ fn metrics(c: &mut Criterion) {
         let mut chain = ChainBuilder::new(format!("chain-{n}")).chain_id(900_000 + n);
         for b in 0..8 {
             // Nobody listens there: every attempt fails at once, and is counted.
-            chain = chain.backend(BackendBuilder::new(format!("backend-{b}"), "http://127.0.0.1:1"));
+            chain =
+                chain.backend(BackendBuilder::new(format!("backend-{b}"), format!("http://127.0.0.1:1/{b}")));
         }
         config = config.chain(chain);
     }
@@ -194,5 +195,5 @@ fn metrics(c: &mut Criterion) {
     println!("a scrape is {} bytes", gateway.metrics(Format::Prometheus).len());
 }
 
-criterion_group!(benches, envelopes, verdicts, decisions, follower, metrics);
+criterion_group!(benches, envelopes, verdicts, decisions, metrics, follower);
 criterion_main!(benches);

@@ -128,7 +128,7 @@ async fn every_state_of_a_backend_has_its_label() {
     assert_eq!(states.filter(|line| line.ends_with(" 1")).count(), 2, "one each");
 }
 
-/// The bar is 20 ms in a release build; here it is told, and held loosely.
+/// The bar is 20 ms in a release build, which `cargo bench --bench micro` measures; here it is held loosely.
 #[tokio::test]
 async fn ten_chains_with_eight_backends_are_told_quickly() {
     let gateway = fleet(10, 8);
