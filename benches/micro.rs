@@ -15,13 +15,17 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
 use outrigger::chain::{Block, BlockId, Follower, HashCheck};
+use outrigger::config::{BackendBuilder, ChainBuilder};
 use outrigger::ethereum::{MethodClass, Urgency};
+use outrigger::gateway::Packet;
 use outrigger::jsonrpc::{Limits, parse};
 use outrigger::policy::classify::{Received, Sent, classify};
 use outrigger::policy::{
     BackendSpec, DomainKind, DomainLabels, Event, Fleet, Flight, Identity, Need, Outcome, Plan, Reach,
     Repeat, Rests, Step, Tier, Timestamp,
 };
+use outrigger::telemetry::Format;
+use outrigger::{Config, Gateway};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -160,5 +164,36 @@ fn follower(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, envelopes, verdicts, decisions, follower);
+/// What is counted and told of a large fleet: a request that needs no backend, and a scrape once every backend has numbers.
+fn metrics(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut config = Config::builder();
+    for n in 0..10 {
+        let mut chain = ChainBuilder::new(format!("chain-{n}")).chain_id(900_000 + n);
+        for b in 0..8 {
+            // Nobody listens there: every attempt fails at once, and is counted.
+            chain =
+                chain.backend(BackendBuilder::new(format!("backend-{b}"), format!("http://127.0.0.1:1/{b}")));
+        }
+        config = config.chain(chain);
+    }
+    let gateway = {
+        let _inside = runtime.enter();
+        Gateway::new(&config.build().expect("a configuration")).expect("a gateway")
+    };
+    let id = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}"#);
+    c.bench_function("answer and count eth_chainId", |b| {
+        b.iter(|| runtime.block_on(gateway.answer(Packet::new(id.clone()))));
+    });
+    for n in 0..10 {
+        for method in ["eth_call", "eth_getLogs", "eth_gasPrice", "eth_getBlockByNumber"] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[]}}"#);
+            runtime.block_on(gateway.answer(Packet::new(body).on(format!("chain-{n}"))));
+        }
+    }
+    c.bench_function("scrape, 10 chains with 8 backends", |b| b.iter(|| gateway.metrics(Format::Prometheus)));
+    println!("a scrape is {} bytes", gateway.metrics(Format::Prometheus).len());
+}
+
+criterion_group!(benches, envelopes, verdicts, decisions, metrics, follower);
 criterion_main!(benches);

@@ -9,7 +9,6 @@
 pub mod config;
 pub mod ethereum;
 pub mod jsonrpc;
-#[cfg(feature = "cli")]
 pub mod telemetry;
 // floor 1
 pub mod chain;

@@ -42,12 +42,14 @@ pub(super) struct Order {
 /// Makes the attempt.
 pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> Ended {
     let Order { backend, items, deadline, repeat } = order;
+    let tried = chain.link(backend).attempts.begin(chain.now(), items.len());
     let deadline = chain.instant(deadline);
     if chain.link(backend).identity() != Identity::Confirmed
         && let Err(outcome) = Box::pin(identify(chain, backend, deadline)).await
     {
         let verdict = Verdict::from(as_outcome_of_a_call(outcome));
-        let verdicts = items.into_iter().map(|item| (item, verdict.clone())).collect();
+        let verdicts: Vec<_> = items.into_iter().map(|item| (item, verdict.clone())).collect();
+        tried.end(chain.now(), classes(&verdicts));
         return Ended { backend, verdicts, sent: false };
     }
     let mut verdicts = Vec::with_capacity(items.len());
@@ -82,7 +84,12 @@ pub(super) async fn attempt(chain: &Chain, calls: &[Call<'_>], order: Order) -> 
     }
     // Only a backend that refuses a batch of one is left with anything here.
     verdicts.extend(left.into_iter().map(|item| (item, Verdict::from(Outcome::of(Class::BatchUnsupported)))));
+    tried.end(chain.now(), classes(&verdicts));
     Ended { backend, verdicts, sent }
+}
+
+fn classes(verdicts: &[(usize, Verdict)]) -> impl Iterator<Item = Class> {
+    verdicts.iter().map(|(_, verdict)| verdict.outcome.class)
 }
 
 /// Whether the part was refused for being a batch: `true` for any batch, `false` for its size.

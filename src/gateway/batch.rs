@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, join4};
 
 use crate::cache::Seat;
-use crate::ethereum::MethodKind;
+use crate::ethereum::{Method, MethodKind};
 use crate::jsonrpc::{ErrorObject, Id, Item, Rejected, code};
 use crate::policy::{Depth, Plan};
 
@@ -25,6 +25,9 @@ use super::{agree, nonce};
 /// client's order, all of them at the same time. Subscriptions are made when all else is answered.
 pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<Item<'_>>) -> Answer {
     let mut answers: Vec<Option<(Id<'_>, Answered)>> = Vec::new();
+    // Of each of them, in order; none where the item was no request.
+    let mut methods: Vec<Option<&'static Method>> = Vec::new();
+    let mut asked = chain.tally.begin(chain.now());
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut in_turn: Vec<(Option<usize>, Call<'_>)> = Vec::new();
     let mut merged: Vec<(usize, Call<'_>)> = Vec::new();
@@ -37,12 +40,18 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
         let request = match item {
             Ok(request) => request,
             Err(Rejected { id, error }) => {
+                chain.tally.malformed();
+                methods.extend(id.is_some().then_some(None));
                 answers.extend(id.map(|id| Some((id, Answered::refused(error)))));
                 continue;
             }
         };
         let id = request.id;
         let at = id.map(|_| answers.len());
+        if at.is_some() {
+            methods.push(Some(Method::lookup(&request.method)));
+            asked.expect();
+        }
         match admit(&chain.settings, request) {
             Admission::Answered(answered) => answers.extend(id.map(|id| Some((id, answered)))),
             Admission::Forward(call) if is_of_subscriptions(&call) => {
@@ -114,6 +123,12 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
     {
         if let Some(Some((_, slot))) = answers.get_mut(at) {
             *slot = answered;
+        }
+    }
+    let now = chain.now();
+    for (method, (_, answered)) in methods.into_iter().zip(answers.iter().flatten()) {
+        if let Some(method) = method {
+            asked.answer(now, method, answered);
         }
     }
     assemble(answers.into_iter().flatten())

@@ -25,6 +25,7 @@ use super::grapevine::Grapevine;
 use super::known::Known;
 use super::ledger::Ledger;
 use super::link::Link;
+use super::tally::Tally;
 use super::tip::Tip;
 
 /// What the requests of one chain share.
@@ -59,6 +60,7 @@ pub(super) struct Chain {
     used_at_ms: AtomicU64,
     changes_told: AtomicU64,
     pub(super) calls: Calls,
+    pub(super) tally: Tally,
     grapevine: Arc<Grapevine>,
     /// An answer showed who is in front of a backend, and that was not known.
     pub(super) evidence: tokio::sync::Notify,
@@ -135,6 +137,7 @@ impl Chain {
             used_at_ms: AtomicU64::new(0),
             changes_told: AtomicU64::new(0),
             calls: Calls::default(),
+            tally: Tally::default(),
             grapevine,
             evidence: tokio::sync::Notify::new(),
             derived: Mutex::default(),

@@ -150,6 +150,7 @@ impl Chain {
         // Told under the lock, so that listeners hear them in order.
         for event in events {
             self.log(&event);
+            self.tally.saw(&event);
             self.tip.tell(event);
         }
         drop(decider);

@@ -1,6 +1,7 @@
 //! The transactions of one chain that were handed in here: what has become of each, in memory and in the journal.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub(super) struct Ledger {
     desk: Mutex<Desk>,
     /// The fate of some transaction has changed.
     pub(super) changed: tokio::sync::watch::Sender<u64>,
+    /// Transactions that came to a fate since the start, in the order of [`Fate::NAMES`].
+    fates: [AtomicU64; Fate::NAMES.len()],
+    resends: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +119,8 @@ impl Ledger {
             desk.put(life, record, None, 0);
         }
         let changed = tokio::sync::watch::Sender::new(0);
-        Self { chain_id, journal, private_for, desk: Mutex::new(desk), changed }
+        let (fates, resends) = Default::default();
+        Self { chain_id, journal, private_for, desk: Mutex::new(desk), changed, fates, resends }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -175,7 +180,10 @@ impl Ledger {
                 }
             }
         };
-        let Some(journal) = &self.journal else { return Ok(Begun::New) };
+        let Some(journal) = &self.journal else {
+            self.count(Fate::Submitted);
+            return Ok(Begun::New);
+        };
         // The one who comes second writes too: its sync is not earlier than the first one's.
         let mut written = journal.write(Entry { record: record.clone(), bytes }).await;
         if written.is_ok() && !is_new {
@@ -191,6 +199,7 @@ impl Ledger {
             }
             return Err(error);
         }
+        self.count(Fate::Submitted);
         Ok(Begun::New)
     }
 
@@ -207,6 +216,7 @@ impl Ledger {
             })
         };
         let Some(record) = record.flatten() else { return };
+        self.count(record.fate);
         self.tell_change();
         let Some(journal) = &self.journal else { return };
         match record.fate {
@@ -288,6 +298,7 @@ impl Ledger {
     pub(super) fn heard(&self, hash: B256, backend: &str, class: Class, resent: bool) {
         /// As many as a chain may have backends.
         const TOLD_MAX: usize = 64;
+        self.resends.fetch_add(u64::from(resent), Ordering::Relaxed);
         let mut desk = self.desk();
         let Some(kept) = desk.by_hash.get_mut(&hash) else { return };
         kept.record.resends += u32::from(resent);
@@ -299,10 +310,32 @@ impl Ledger {
 
     fn keep(&self, record: Option<Record>) {
         let Some(record) = record else { return };
+        self.count(record.fate);
         self.tell_change();
         if let Some(journal) = &self.journal {
             journal.note(record);
         }
+    }
+
+    fn count(&self, fate: Fate) {
+        if let Some(at) = Fate::NAMES.iter().position(|name| *name == fate.name()) {
+            self.fates[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Where they are written down, if anywhere.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
+    }
+
+    /// How many transactions came to each fate since the start; one may come to several after another.
+    pub(super) fn fates(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Fate::NAMES.into_iter().zip(&self.fates).map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+    }
+
+    /// How often a transaction was sent to a backend again since the start.
+    pub(super) fn resends(&self) -> u64 {
+        self.resends.load(Ordering::Relaxed)
     }
 
     fn tell_change(&self) {

@@ -14,6 +14,7 @@ use super::identity::Question;
 use super::marks::Marks;
 use super::mask::Mask;
 use super::spent::Spent;
+use super::tally::Attempts;
 
 /// Items in one upstream batch. Gateways that take larger ones exist, but most stop at or above this.
 const BATCH_ITEMS_MAX: usize = 100;
@@ -34,6 +35,8 @@ pub(super) struct Link {
     pub(super) question: Question,
     /// What it was asked for.
     pub(super) spent: Spent,
+    /// What clients' calls came to there.
+    pub(super) attempts: Attempts,
     identity: AtomicU8,
     batch_items_max: AtomicUsize,
     /// Block number last seen in an answer; 0 before the first.
@@ -58,6 +61,7 @@ impl Link {
             websocket,
             question: Question::default(),
             spent: Spent::default(),
+            attempts: Attempts::default(),
             identity: AtomicU8::new(Identity::Unknown as u8),
             batch_items_max: AtomicUsize::new(BATCH_ITEMS_MAX),
             head: AtomicU64::new(0),

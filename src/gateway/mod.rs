@@ -28,6 +28,7 @@ mod link;
 mod marks;
 mod mask;
 mod memory;
+mod metrics;
 mod nonce;
 mod outbox;
 mod packet;
@@ -41,6 +42,7 @@ mod stand_in;
 mod standing;
 mod status;
 mod survey;
+mod tally;
 mod tip;
 mod transaction;
 mod watch;
@@ -60,8 +62,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cache::{Disk, Memory as CacheMemory};
 use crate::config::{self, Config};
-use crate::ethereum::MethodKind;
 use crate::ethereum::chains::ChainPreset;
+use crate::ethereum::{Method, MethodKind};
 use crate::journal::{Journal, JournalError};
 use crate::jsonrpc::{self, ErrorObject, Id, Limits, Rejected, Request, code};
 use crate::upstream::{Dns, Tls, TlsError, Upstream, UpstreamSettings, WebSocketAddress};
@@ -222,8 +224,10 @@ impl Gateway {
         chain.touch();
         let limits = Limits { batch_items_max: self.inner.server.max_batch };
         match jsonrpc::parse(body, &limits) {
-            Err(rejected) => refuse(rejected),
-            Ok(jsonrpc::Packet::Single(Err(rejected))) => refuse(rejected),
+            Err(rejected) | Ok(jsonrpc::Packet::Single(Err(rejected))) => {
+                chain.tally.malformed();
+                refuse(rejected)
+            }
             Ok(jsonrpc::Packet::Single(Ok(request))) => single(chain, &caller, request).await,
             // Boxed, as all that is not an ordinary call: the room of a request is moved about on its way.
             Ok(jsonrpc::Packet::Batch(items)) => Box::pin(batch::batch(chain, &caller, items)).await,
@@ -471,13 +475,22 @@ async fn notify(chain: &Arc<Chain>, request: Request<'_>) {
     if let Admission::Forward(call) = admit(&chain.settings, request)
         && call.method.kind == MethodKind::TxSubmit
     {
-        carry::carry(chain, call).await;
+        let method = call.method;
+        let mut asked = chain.tally.begin(chain.now());
+        asked.expect();
+        let answered = carry::carry(chain, call).await;
+        asked.answer(chain.now(), method, &answered);
     }
 }
 
 async fn one(chain: &Arc<Chain>, caller: &Caller<'_>, request: Request<'_>) -> Answered {
-    match admit(&chain.settings, request) {
+    let method = Method::lookup(&request.method);
+    let mut asked = chain.tally.begin(chain.now());
+    asked.expect();
+    let answered = match admit(&chain.settings, request) {
         Admission::Answered(answered) => answered,
         Admission::Forward(call) => standing::carry(chain, caller, call).await,
-    }
+    };
+    asked.answer(chain.now(), method, &answered);
+    answered
 }

@@ -83,6 +83,7 @@ impl Gateway {
     ) -> Result<Session, NotFound> {
         let chain = self.chain(chain)?.clone();
         let outbox = Arc::new(Outbox::new(self.inner.server.websocket.max_queue));
+        chain.tally.connected();
         let inner = Inner { gateway: self.clone(), chain, client, terms, outbox, topics: Mutex::default() };
         Ok(Session { inner: Arc::new(inner) })
     }
@@ -192,6 +193,7 @@ impl Drop for Inner {
         for (id, topic) in self.topics().drain() {
             self.chain.feeds.leave(id, &topic);
         }
+        self.chain.tally.disconnected();
     }
 }
 

@@ -20,6 +20,23 @@ use super::spent::Spent;
 
 /// Changes shown; the fleet keeps more.
 const CHANGES_MAX: usize = 50;
+/// Every [`BackendStatus::state`].
+pub(super) const STATES: [&str; 14] = [
+    "ok",
+    "returning",
+    "doubted",
+    "ejected",
+    "paused",
+    "down",
+    "unknown",
+    "forked",
+    "contradicted",
+    "lying",
+    "exhausted",
+    "retired",
+    "cordoned",
+    "wrong chain",
+];
 
 /// Everything a gateway says of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -91,6 +108,8 @@ pub struct CallsStatus {
     pub retries: u64,
     /// Sent to a backend on its way back as well, to prove it; nobody waits for their answers.
     pub copies: u64,
+    /// Turned away, because all backends together had no room.
+    pub shed: u64,
 }
 
 /// Something that changed how requests are routed.
@@ -169,8 +188,12 @@ pub struct BackendStatus {
     pub budget: Option<BudgetStatus>,
     /// What it was asked for since the start.
     pub spent: SpentStatus,
+    /// Whether it could be asked now with some hope.
+    pub usable: bool,
     /// Calls under way.
     pub in_flight: u32,
+    /// How much of what it can take is in use, as far as it has shown its limit; 1 is all of it.
+    pub utilisation: f64,
     /// Calls since the start.
     pub attempts: u64,
     /// Of these, failed by its own fault.
@@ -249,6 +272,7 @@ impl ChainStatus {
                     let (word, sentence) = head_status::quarantine(why);
                     (state, reason) = (word, Some(sentence.to_owned()));
                 }
+                debug_assert!(STATES.contains(&state), "{state}");
                 let (attempts, failures) = backend.totals();
                 BackendStatus {
                     name: link.name.to_string(),
@@ -271,7 +295,9 @@ impl ChainStatus {
                     retired: retired(now, backend),
                     budget: budget(now, backend),
                     spent: SpentStatus::of(&link.spent),
+                    usable: backend.is_usable(now),
                     in_flight: backend.in_flight(),
+                    utilisation: round(backend.utilisation(now)),
                     attempts,
                     failures,
                     connections: link.upstream.stats().open,
@@ -285,6 +311,7 @@ impl ChainStatus {
         let name = |index: BackendIndex| chain.link(index).name.to_string();
         let favourite = fleet.favourite().map(|(index, _)| name(index));
         let domains = DomainStatus::of(fleet, now);
+        let shed = fleet.shed();
         let changes = fleet
             .notes()
             .iter()
@@ -307,7 +334,7 @@ impl ChainStatus {
             }),
             follower,
             favourite,
-            calls: CallsStatus::of(chain),
+            calls: CallsStatus { shed, ..CallsStatus::of(chain) },
             saved: SavedStatus::of(chain),
             transactions: chain.ledger.counts(),
             subscribers: SubscribersStatus::of(chain),
@@ -371,6 +398,7 @@ impl CallsStatus {
             hedges: read(&calls.hedges),
             retries: read(&calls.retries),
             copies: read(&calls.copies),
+            shed: 0,
         }
     }
 }

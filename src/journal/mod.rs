@@ -8,6 +8,7 @@ mod gaps;
 mod store;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use entry::{Entry, Record, Told};
 pub use gaps::gaps;
 
 use store::Store;
+pub use usage::Usage;
 use writer::{Order, Put};
 
 /// Writes that may wait for the disk. Past it submissions wait for room, which is what slows senders down.
@@ -95,6 +97,7 @@ pub enum JournalError {
 /// The journal. Dropping it waits for what is being written.
 pub struct Journal {
     store: Arc<Store>,
+    usage: Arc<Usage>,
     orders: Option<mpsc::Sender<Order>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -111,12 +114,18 @@ impl Journal {
     pub(crate) fn over(store: Store, bounds: Bounds) -> Result<Self, JournalError> {
         let store = Arc::new(store);
         let (orders, received) = mpsc::channel(WAITING_MAX);
-        let writing = store.clone();
+        let usage = Arc::new(Usage::default());
+        let (writing, counting) = (store.clone(), usage.clone());
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer::run(&writing, received, bounds))
+            .spawn(move || writer::run(&writing, received, bounds, &counting))
             .map_err(|error| JournalError::Unwritable { reason: error.to_string() })?;
-        Ok(Self { store, orders: Some(orders), writer: Some(writer) })
+        Ok(Self { store, usage, orders: Some(orders), writer: Some(writer) })
+    }
+
+    /// What was written since it was opened, and how long that took.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Where it lies.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::chain::EXPIRES_AFTER;
 
 use super::store::{BYTES, Key, RECORDS, Store};
+use super::usage::Usage;
 use super::{Bounds, Entry, JournalError, Record};
 
 /// Writes that share one sync.
@@ -47,7 +48,7 @@ impl Order {
 }
 
 /// Writes until the last sender is gone.
-pub(super) fn run(store: &Store, mut orders: mpsc::Receiver<Order>, bounds: Bounds) {
+pub(super) fn run(store: &Store, mut orders: mpsc::Receiver<Order>, bounds: Bounds, usage: &Usage) {
     let mut tidied_at: Option<Instant> = None;
     let mut undo = Vec::new();
     let mut full_at: Option<Instant> = None;
@@ -68,7 +69,9 @@ pub(super) fn run(store: &Store, mut orders: mpsc::Receiver<Order>, bounds: Boun
         let full = full_at.is_some_and(|at| at.elapsed() < FULL_FOR);
         let bounds = Bounds { looks_for_room: !full, ..bounds };
         let tidy = !full && tidied_at.is_none_or(|at| at.elapsed() >= TIDY_EVERY);
+        let began = Instant::now();
         let written = write(store, &group, bounds, tidy, &mut undo);
+        usage.count(began.elapsed(), group.len(), written.is_ok());
         if tidy && written.is_ok() {
             tidied_at = Some(Instant::now());
         }

@@ -65,6 +65,29 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them, in the order of [`index`](Self::index).
+    #[rustfmt::skip]
+    pub const ALL: [Self; 53] = [
+        Self::Ok, Self::RateLimited, Self::QuotaExhausted, Self::Unauthorized, Self::GeoBlocked,
+        Self::MethodUnsupported, Self::ExecutionReverted, Self::ExecutionFailed, Self::InvalidParams,
+        Self::InvalidRequest, Self::ParseError, Self::MissingDataArchive, Self::BlockNotFound,
+        Self::AheadOfHead, Self::TxNotFound, Self::RangeTooLarge, Self::ResponseTooLarge,
+        Self::RequestTooLarge, Self::BatchTooLarge, Self::BatchUnsupported, Self::TimeoutUpstream,
+        Self::ExecutionTimeout, Self::Overloaded, Self::InternalError, Self::Syncing, Self::TxAlreadyKnown,
+        Self::TxNonceTooLow, Self::TxNonceTooHigh, Self::TxReplacementUnderpriced, Self::TxUnderpriced,
+        Self::TxInsufficientFunds, Self::TxIntrinsicGas, Self::TxGasLimit, Self::TxFeeCap,
+        Self::TxWrongChain, Self::TxInvalid, Self::TxSenderNotEoa, Self::TxPoolFull,
+        Self::TxTypeUnsupported, Self::TxOversized, Self::TxPolicy, Self::TxSyncTimeout,
+        Self::FilterNotFound, Self::SubscriptionUnsupported, Self::NotJson, Self::EmptyBody, Self::BadJson,
+        Self::BadEnvelope, Self::WrongId, Self::WrongChain, Self::SilentWrong, Self::ConnectionError,
+        Self::Unknown,
+    ];
+
+    /// A number below the length of [`ALL`](Self::ALL), for arrays.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in metrics, logs and status pages: snake case.
     #[rustfmt::skip]
     pub const fn name(self) -> &'static str {
@@ -221,6 +244,19 @@ impl Class {
             SilentWrong => "answered wrongly",
             Unknown => "failed in an unknown way",
             _ => "answered with an error",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_own_place_and_name() {
+        for (at, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class.index(), at);
+            assert!(Class::ALL.iter().all(|other| *other == class || other.name() != class.name()));
         }
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Shedding {
     /// The slow part of it.
     trim: f64,
     at: Timestamp,
+    /// Requests that were turned away.
+    refused: u64,
 }
 
 impl Shedding {
@@ -80,7 +82,15 @@ impl Fleet {
         }
         self.shedding.follow(now, used);
         let share = self.shedding.share(need.urgency);
-        share > 0.0 && !need.submits && place(key, now.since_origin().as_secs() / TURN.as_secs()) < share
+        let sheds =
+            share > 0.0 && !need.submits && place(key, now.since_origin().as_secs() / TURN.as_secs()) < share;
+        self.shedding.refused += u64::from(sheds);
+        sheds
+    }
+
+    /// Requests that were turned away since the start because nobody had room.
+    pub fn shed(&self) -> u64 {
+        self.shedding.refused
     }
 
     /// Whether a second call would only take the place of somebody else's first.

@@ -91,6 +91,7 @@ pub fn router(gateway: Gateway, settings: &config::Server, draining: Draining) -
         .route("/{chain}", post(rpc::named_chain).get(ws::named_chain))
         .route("/{chain}/", post(rpc::named_chain).get(ws::named_chain))
         .route("/status", get(pages::status))
+        .route("/metrics", get(pages::metrics))
         .route("/status/{chain}/decisions", get(pages::decisions))
         .route("/admin/{chain}/{backend}/cordon", post(admin::cordon))
         .route("/admin/{chain}/{backend}/uncordon", post(admin::uncordon))

@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse, Response};
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::gateway::Status;
+use crate::telemetry::{Exposition, Format, process};
 
 use super::{Shared, rpc};
 
@@ -37,6 +39,16 @@ fn escape(text: &str) -> String {
 
 pub(super) async fn status(State(shared): State<Shared>) -> Json<Status> {
     Json(shared.gateway.status())
+}
+
+/// For Prometheus and whoever reads its text; OpenMetrics for whoever asks for that.
+pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::of_accept(&accept.collect::<Vec<_>>().join(","));
+    let mut exposition = Exposition::new(format);
+    shared.gateway.write_metrics(&mut exposition);
+    process::write(&mut exposition);
+    ([(CONTENT_TYPE, format.content_type())], exposition.finish())
 }
 
 /// Why the latest requests of a chain went where they went.

@@ -11,6 +11,7 @@ mod execution_apis;
 mod lab;
 mod load;
 mod metamask;
+mod metrics;
 mod operation;
 mod protocol;
 mod reads;

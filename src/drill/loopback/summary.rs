@@ -289,6 +289,7 @@ impl Written {
             hedges: last.hedges.saturating_sub(first.hedges),
             retries: last.retries.saturating_sub(first.retries),
             copies: last.copies.saturating_sub(first.copies),
+            shed: last.shed.saturating_sub(first.shed),
         }
     }
 }

@@ -54,6 +54,23 @@ fn something(dice: &mut SmallRng, height: u64) -> Happened {
     }
 }
 
+#[test]
+fn t15_what_transactions_come_to_is_counted_an_expiry_too() {
+    let ledger = ledger(3);
+    let [first, second, third] = [record(0).hash, record(1).hash, record(2).hash];
+    for hash in [first, second] {
+        ledger.tell(Timestamp::ZERO, hash, Happened::Taken(BackendIndex::at(0)));
+    }
+    ledger.tell(Timestamp::ZERO, third, Happened::Refused);
+    ledger.tell(Timestamp::ZERO, first, Happened::Included(block(101, 1), 0));
+    let late = Timestamp::ZERO + crate::chain::EXPIRES_AFTER;
+    ledger.tell_all(late, Happened::Tick { is_reachable: true }, 10);
+    let count = |fate: &str| ledger.fates().find(|(name, _)| *name == fate).map(|(_, count)| count);
+    for (fate, expected) in [("pending", 2), ("refused", 1), ("mined", 1), ("expired", 1), ("replaced", 0)] {
+        assert_eq!(count(fate), Some(expected), "{fate}");
+    }
+}
+
 /// Telling those that are marked is telling all of them.
 #[test]
 fn nobody_is_forgotten_though_only_those_are_asked_that_something_is_due_for() {

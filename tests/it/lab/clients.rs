@@ -45,6 +45,19 @@ pub fn alloy(name: &str) -> PathBuf {
     binary
 }
 
+/// Debian's `promtool`, or the one that the environment or the path names (see tests/run).
+pub fn promtool() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/lab/prometheus/usr/bin/promtool");
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let on_path =
+        || std::env::split_paths(&folders).map(|folder| folder.join("promtool")).find(|p| p.is_file());
+    let given = std::env::var_os("PROMTOOL").map(PathBuf::from);
+    given
+        .or_else(|| Some(installed).filter(|path| path.is_file()))
+        .or_else(on_path)
+        .unwrap_or_else(|| panic!("promtool is missing: run tests/run, it installs it"))
+}
+
 /// The binary of this platform's package, or the one that the environment names (see tests/run).
 fn foundry(scripts: &Path, tool: &str, given: Option<PathBuf>) -> PathBuf {
     let installed = || {
