@@ -111,7 +111,7 @@ impl Apart {
         let mut cover = Call::own(METHOD, Cow::Owned(self.query.of(&cover)?));
         let mut plan = carry::plan(chain, &mut cover, sight);
         // Beyond the head there is nothing to be searched, however wide it looks.
-        let is_served = sight.latest.is_some_and(|latest| last.last() <= latest);
+        let is_served = sight.latest.is_none_or(|latest| last.last() <= latest);
         plan.need.log_blocks = spans.iter().map(LogSpan::blocks).max().filter(|_| is_served);
         let mut calls = calls?;
         for (call, span) in calls.iter_mut().zip(spans) {
@@ -147,10 +147,16 @@ fn newest(chain: &Chain, query: &LogQuery, sight: &Sight) -> Vec<LogSpan> {
     }
     let decider = chain.decide();
     let served = |number| {
-        let hash = decider.follower.served(number)?.id.hash;
+        let hash = match decider.follower.served(number) {
+            Some(block) => block.id.hash,
+            // After a start only the head is known, which names the one before.
+            None => decider.follower.served(number + 1)?.parent,
+        };
         Some(LogSpan::Block { number, hash })
     };
-    (first..=query.to).map(served).collect::<Option<_>>().unwrap_or_default()
+    let mut newest: Vec<_> = (first..=query.to).rev().map_while(served).collect();
+    newest.reverse();
+    newest
 }
 
 /// What the piece itself tells of its answer: whoever says something of other blocks has not understood it, or lies.
@@ -248,7 +254,7 @@ pub(super) async fn ask(
         failed = Some(lacks);
         let is_served = |span: &LogSpan| match span {
             LogSpan::Block { number, hash } => {
-                chain.decide().follower.served(*number).is_some_and(|served| served.id.hash == *hash)
+                chain.decide().follower.served(*number).is_none_or(|served| served.id.hash == *hash)
             }
             LogSpan::Heights { .. } => true,
         };

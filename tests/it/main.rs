@@ -13,6 +13,7 @@ mod load;
 mod metamask;
 mod operation;
 mod protocol;
+mod ranges;
 mod reads;
 mod simulate;
 mod transactions;
