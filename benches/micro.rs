@@ -84,6 +84,7 @@ fn decisions(c: &mut Criterion) {
         only: None,
         rests: Rests::OnHeight(20_000_000),
         depth: None,
+        log_blocks: None,
     };
     let mut rng = SmallRng::seed_from_u64(1);
     let (mut now, answered) = (Timestamp::ZERO, Outcome::of(outrigger::policy::Class::Ok));

@@ -92,6 +92,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// Bounds the blocks that one `eth_getLogs` may search in several calls; 0 never cuts it.
+    pub fn logs_range_max(mut self, blocks: u64) -> Self {
+        self.file.routing.logs_range_max = Some(blocks);
+        self
+    }
+
     /// Adds a file with the addresses that a cloud or CDN publishes; backends are labelled after them.
     pub fn address_ranges(mut self, file: impl Into<String>) -> Self {
         let mut all = match self.file.routing.address_ranges.take() {

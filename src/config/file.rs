@@ -260,6 +260,10 @@ pub(super) struct RoutingFile {
     /// Largest answer taken from a backend. Default `"128MiB"`.
     #[schemars(example = &"128MiB")]
     pub max_answer: Option<SizeFile>,
+    /// Blocks that one `eth_getLogs` may search in several calls, where backends take fewer in one. Default 100000; 0
+    /// never cuts it. What a backend takes in one call is not limited by this.
+    #[schemars(range(min = 0, max = 9_223_372_036_854_775_807_u64), example = 100_000)]
+    pub logs_range_max: Option<u64>,
     /// Files with the addresses that clouds and CDNs publish: `ip-ranges.json` of AWS, `cloud.json` of Google,
     /// `ips-v4` and `ips-v6` of Cloudflare, ServiceTags of Azure, those of Oracle and Fastly, or a text with one
     /// network a line. A backend whose addresses lie in them is labelled with cloud, region and edge where the

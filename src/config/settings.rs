@@ -314,6 +314,8 @@ pub struct Routing {
     pub address_ranges: AddressRanges,
     /// Largest answer taken from a backend, in bytes.
     pub max_answer: usize,
+    /// Blocks that one `eth_getLogs` may search in several calls, where backends take fewer in one; 0 never cuts it.
+    pub logs_range_max: u64,
     /// Which certificate authorities are trusted.
     pub roots: Roots,
 }

@@ -190,6 +190,11 @@ impl Steering for Outrigger {
         self.follower.latest(now)
     }
 
+    /// As `gateway::ranges` does.
+    fn asks_logs_by_hash(&self) -> bool {
+        true
+    }
+
     fn height_of(&self, method: &'static Method, block: BlockAsked, latest: u64) -> Option<u64> {
         match block {
             _ if method.name == "eth_blockNumber" => Some(latest),

@@ -87,6 +87,10 @@ pub trait Steering {
         let _ = (method, block, latest);
         None
     }
+    /// Whether it asks for logs of the newest blocks by their hashes.
+    fn asks_logs_by_hash(&self) -> bool {
+        false
+    }
     /// What `latest` is while nobody answers who has what it should be.
     fn reachable(&self, now: Timestamp) -> Option<u64> {
         let _ = now;

@@ -45,7 +45,15 @@ pub(super) fn admit<'a>(chain: &config::Chain, request: Request<'a>) -> Admissio
         _ => None,
     };
     let params = params.map(Cow::Borrowed);
-    Admission::Forward(Call { method, name, params, height: None, known_to_exist: false, transaction })
+    Admission::Forward(Call {
+        method,
+        name,
+        params,
+        height: None,
+        known_to_exist: false,
+        transaction,
+        logs: None,
+    })
 }
 
 /// Nodes name methods with letters, digits and `_`, a few with a dot. Anything else could be read

@@ -17,6 +17,7 @@ use crate::upstream;
 use super::call::Call;
 use super::chain::Chain;
 use super::identity::{as_outcome_of_a_call, identify};
+use super::ranges;
 
 /// How often one attempt cuts a batch that the backend refuses: 100, 25, 6, 1.
 const CUTS_MAX: usize = 4;
@@ -192,8 +193,11 @@ fn empty_is_suspicious(method: &Method) -> bool {
 }
 
 /// What only the request itself can tell of an answer: a backend that names another hash for a
-/// transaction did not publish these bytes.
+/// transaction did not publish these bytes, and one that tells logs of other blocks did not search these.
 fn judge(call: &Call<'_>, verdict: Verdict) -> Verdict {
+    if let Some(span) = &call.logs {
+        return ranges::judge(span, verdict);
+    }
     let Some(transaction) = &call.transaction else { return verdict };
     if call.method.kind != MethodKind::TxSubmit || verdict.outcome.class != Class::Ok {
         return verdict;

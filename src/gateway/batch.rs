@@ -11,15 +11,15 @@ use crate::policy::{Depth, Plan};
 
 use super::admit::{Admission, admit};
 use super::call::{Answered, Call};
-use super::carry::{answered_by_sight, keep, plan, told};
+use super::carry::{answered_by_sight, ask, keep, plan, told};
 use super::chain::Chain;
-use super::forward::forward;
+use super::forward::{Landed, forward};
 use super::known::{self, Leader, Question, question};
 use super::packet::{Answer, Pieces, Trail};
 use super::resolve::{Sight, needs_sight};
 use super::standing::{Caller, carry, is_of_subscriptions, subscribe};
 use super::write;
-use super::{agree, nonce};
+use super::{agree, nonce, ranges};
 
 /// A batch: calls of one class travel together, transactions and filters one after the other in the
 /// client's order, all of them at the same time. Subscriptions are made when all else is answered.
@@ -68,7 +68,7 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
                 merged.extend(at.map(|at| (at, call)));
                 answers.extend(id.map(|id| Some((id, unanswered()))));
             }
-            Admission::Forward(call) => {
+            Admission::Forward(mut call) => {
                 if sight.is_none() && needs_sight(&call) {
                     let seen = Sight::of(chain).await;
                     sight = Some((seen, chain.known.view()));
@@ -83,18 +83,29 @@ pub(super) async fn batch(chain: &Arc<Chain>, caller: &Caller<'_>, items: Vec<It
                     answered = question.as_ref().and_then(|q| chain.known.answer(chain, q, &call));
                     if answered.is_none() {
                         match question.as_ref().and_then(|question| chain.known.board(question)) {
-                            Some(seat @ Seat::Follow(_)) => waiting.push((at, call, seen, question, seat)),
-                            Some(Seat::Lead(leader)) => {
-                                let item = Passenger { at, call, question, leader: Some(leader) };
-                                Group::add(&mut groups, chain, item, &seen);
+                            Some(seat @ Seat::Follow(_)) => {
+                                waiting.push((at, call, seen, question, Some(seat)));
                             }
-                            None => {
-                                Group::add(
-                                    &mut groups,
-                                    chain,
-                                    Passenger { at, call, question, leader: None },
-                                    &seen,
-                                );
+                            seat => {
+                                let apart = ranges::Apart::of(chain, &call, &seen);
+                                match apart.map(|apart| apart.at_once(chain, &seen)) {
+                                    // It takes too many pieces.
+                                    Some(None) => waiting.push((at, call, seen, question, seat)),
+                                    Some(Some((calls, plan))) => {
+                                        let whole = Some((call, seen));
+                                        let leader = leader(seat);
+                                        let passenger =
+                                            Passenger { at, question, leader, calls: calls.len(), whole };
+                                        Group::add(&mut groups, plan, calls, passenger);
+                                    }
+                                    None => {
+                                        let plan = plan(chain, &mut call, &seen);
+                                        let leader = leader(seat);
+                                        let passenger =
+                                            Passenger { at, question, leader, calls: 1, whole: None };
+                                        Group::add(&mut groups, plan, vec![call], passenger);
+                                    }
+                                }
                             }
                         }
                     }
@@ -163,32 +174,39 @@ fn must_go_in_turn(call: &Call<'_>) -> bool {
         || !method.batchable()
 }
 
+fn leader(seat: Option<Seat<Answered>>) -> Option<Leader> {
+    match seat {
+        Some(Seat::Lead(leader)) => Some(leader),
+        Some(Seat::Follow(_)) | None => None,
+    }
+}
+
 /// A call of a batch that a backend is asked for.
 struct Passenger<'a> {
     /// Its place among the answers.
     at: usize,
-    call: Call<'a>,
     /// What others may ask as well.
     question: Option<Question>,
     /// Others wait for its answer.
     leader: Option<Leader>,
+    /// As how many calls it travels.
+    calls: usize,
+    /// The call itself and what it sees, where it may have to be asked once more, alone.
+    whole: Option<(Call<'a>, Sight)>,
 }
 
 /// Calls of a batch that share a plan.
 struct Group<'a> {
     plan: Plan,
-    /// Their places, and what else becomes of their answers.
-    places: Vec<(usize, Option<Question>, Option<Leader>)>,
+    /// Whose they are, in their order.
+    passengers: Vec<Passenger<'a>>,
     calls: Vec<Call<'a>>,
 }
 
 impl<'a> Group<'a> {
-    /// Puts a call with its like. A group's plan has the latest deadline and the greatest urgency of its calls, and
+    /// Puts calls with their like. A group's plan has the latest deadline and the greatest urgency of its calls, and
     /// names no method unless all of them have the same one.
-    fn add(groups: &mut Vec<Self>, chain: &Chain, passenger: Passenger<'a>, sight: &Sight) {
-        let Passenger { at, mut call, question, leader } = passenger;
-        let place = (at, question, leader);
-        let plan = plan(chain, &mut call, sight);
+    fn add(groups: &mut Vec<Self>, plan: Plan, calls: Vec<Call<'a>>, passenger: Passenger<'a>) {
         let alike = |group: &&mut Self| {
             let (a, b) = (&group.plan, &plan);
             (a.need.class, a.need.prefer, a.repeat) == (b.need.class, b.need.prefer, b.repeat)
@@ -199,33 +217,53 @@ impl<'a> Group<'a> {
                 group.plan.deadline = group.plan.deadline.max(plan.deadline);
                 group.plan.need.rests = group.plan.need.rests.and(plan.need.rests).unwrap_or_default();
                 group.plan.need.depth = deeper(group.plan.need.depth, plan.need.depth);
+                group.plan.need.log_blocks = group.plan.need.log_blocks.max(plan.need.log_blocks);
                 group.plan.need.urgency = group.plan.need.urgency.max(plan.need.urgency);
                 group.plan.need.method = group.plan.need.method.filter(|m| Some(*m) == plan.need.method);
-                group.places.push(place);
-                group.calls.push(call);
+                group.passengers.push(passenger);
+                group.calls.extend(calls);
             }
-            None => groups.push(Self { plan, places: vec![place], calls: vec![call] }),
+            None => groups.push(Self { plan, passengers: vec![passenger], calls }),
         }
     }
 
     async fn carry(self, chain: &Arc<Chain>) -> Vec<(usize, Answered)> {
-        let landed = forward(chain, &self.calls, self.plan).await;
-        self.places
-            .into_iter()
-            .zip(landed.into_iter().zip(&self.calls))
-            .map(|((place, question, leader), (landed, call))| {
-                if let Some(question) = &question {
-                    keep(chain, question, &landed);
-                }
-                let told = told(chain, call, landed);
-                let told = if agree::denies(chain, call, &told) { agree::ask_again(told) } else { told };
+        let Self { plan, passengers, calls } = self;
+        let mut landed = forward(chain, &calls, plan).await.into_iter();
+        let mut calls = &calls[..];
+        let mut told = Vec::with_capacity(passengers.len());
+        for passenger in passengers {
+            let (own, others) = calls.split_at(passenger.calls.min(calls.len()));
+            calls = others;
+            let landed: Vec<Landed> = landed.by_ref().take(own.len()).collect();
+            told.push(async move {
+                let Passenger { at, question, leader, whole, .. } = passenger;
+                let told = match whole {
+                    None => alone(chain, own, landed, question.as_ref()),
+                    Some((call, sight)) => match ranges::joined(chain, own, landed, question.as_ref()) {
+                        Some(told) => told,
+                        // A piece that nobody had, or that is too large: there is more to be tried than here.
+                        None => ask(chain, call, sight, question.as_ref()).await,
+                    },
+                };
                 if let Some(leader) = leader {
                     leader.land(&told);
                 }
-                (place, told)
-            })
-            .collect()
+                (at, told)
+            });
+        }
+        join_all(told).await
     }
+}
+
+/// What a call is told that travelled as it is.
+fn alone(chain: &Chain, calls: &[Call<'_>], landed: Vec<Landed>, question: Option<&Question>) -> Answered {
+    let (Some(call), Some(landed)) = (calls.first(), landed.into_iter().next()) else { return unanswered() };
+    if let Some(question) = question {
+        keep(chain, question, &landed);
+    }
+    let told = told(chain, call, landed);
+    if agree::denies(chain, call, &told) { agree::ask_again(told) } else { told }
 }
 
 /// What reaches further back of two: whoever has that has the other too, as far as they are of one kind.

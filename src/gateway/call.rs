@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::ethereum::{Method, RawTransaction};
+use crate::ethereum::{LogSpan, Method, RawTransaction};
 use crate::jsonrpc::{ErrorObject, code};
 
 use super::packet::{Source, Trail};
@@ -24,6 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) known_to_exist: bool,
     /// What is being published, where the method publishes a signed transaction.
     pub(super) transaction: Option<RawTransaction>,
+    /// The blocks whose logs it asks for, where it is a piece of a client's call.
+    pub(super) logs: Option<LogSpan>,
 }
 
 impl<'a> Call<'a> {
@@ -37,6 +39,7 @@ impl<'a> Call<'a> {
             height: None,
             known_to_exist: false,
             transaction: None,
+            logs: None,
         }
     }
 }

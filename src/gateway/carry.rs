@@ -16,7 +16,7 @@ use super::forward::{Landed, NODES_WORD, forward};
 use super::known::Question;
 use super::packet::{Source, Trail};
 use super::resolve::{Sight, needs_sight, resolve};
-use super::{agree, nonce, transaction, watch};
+use super::{agree, nonce, ranges, transaction, watch};
 
 /// How often, and after which pause, a receipt is asked for again that must be there.
 const RECEIPT_TURNS: u32 = 8;
@@ -41,6 +41,9 @@ pub(super) async fn ask(
     sight: Sight,
     question: Option<&Question>,
 ) -> Answered {
+    if let Some(answered) = ranges::ask(chain, &call, sight, question).await {
+        return answered;
+    }
     let sent = call.params.clone();
     let asks_around = nonce::asks_around(chain, &call);
     let mut calls = [call];

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::cache::{
     Answer, Ask, Disk, Flights, Follow, Footing, Key, Lead, Memory, Seat, Share, View, holds, keep,
@@ -214,6 +215,16 @@ impl Known {
         }
     }
 
+    /// The same question about some of its blocks; `None` where the answer may not be kept.
+    pub(super) fn part(&self, whole: &Question, params: &RawValue, from: u64, to: u64) -> Option<Question> {
+        whole.ask?;
+        let needs = BlockNeeds::Range { from: BlockRef::Number(from), to: BlockRef::Number(to) };
+        let ask = Ask::of(whole.method, &needs, self.can_be_changed);
+        let Key { chain, method, scope, age, .. } = whole.key;
+        let key = Key::new(chain, method, scope, age, Some(params))?;
+        Some(Question { key, ask, share: None, view: whole.view.clone(), method: whole.method })
+    }
+
     /// A seat with those who ask the same at the moment, or the lead; `None` where such calls are not shared.
     pub(super) fn board(&self, question: &Question) -> Option<Seat<Answered>> {
         question.share.clone().map(|share| self.flights.board(share))
@@ -328,7 +339,7 @@ pub(super) async fn carry(chain: &Arc<Chain>, terms: Terms, call: Call<'_>) -> A
         self::question(chain, terms, &question.view, &call, &then)
     });
     let answered = match chain.known.board(&question) {
-        Some(seat) => sit(chain, call, sight, Some(question), seat).await,
+        Some(seat) => sit(chain, call, sight, Some(question), Some(seat)).await,
         None => ask(chain, call, sight, Some(&question)).await,
     };
     match last_known.filter(|_| is_failure(&answered)) {
@@ -344,9 +355,9 @@ pub(super) async fn sit(
     call: Call<'_>,
     sight: Sight,
     question: Option<Question>,
-    seat: Seat<Answered>,
+    seat: Option<Seat<Answered>>,
 ) -> Answered {
-    let (mut seat, mut failed) = (Some(seat), false);
+    let (mut seat, mut failed) = (seat, false);
     let method = call.method;
     loop {
         match seat.take().or_else(|| chain.known.board(question.as_ref()?)) {

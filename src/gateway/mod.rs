@@ -33,6 +33,7 @@ mod nonce;
 mod outbox;
 mod packet;
 mod pushed;
+mod ranges;
 mod resolve;
 mod saved;
 mod session;

@@ -9,6 +9,7 @@ use super::capacity::Capacity;
 use super::domain::DomainLabels;
 use super::experience::Experience;
 use super::health::Health;
+use super::log_limits::LogLimits;
 use super::pace::Pace;
 use super::probes::Lookout;
 use super::reach::{Lag, Reach};
@@ -127,6 +128,7 @@ pub struct Backend {
     pub(super) reach: Reach,
     pub(super) lag: Lag,
     pub(super) retention: Retention,
+    pub(super) log_limits: LogLimits,
     cooling: Option<Cooling>,
     unsupported: Vec<Lacking>,
     in_flight: u32,
@@ -151,6 +153,11 @@ impl Backend {
         self.retention.known(now)
     }
 
+    /// Blocks that it searches for logs at once; `None` where that is not known.
+    pub fn log_range_max(&self, now: Timestamp) -> Option<u64> {
+        self.log_limits.known(now)
+    }
+
     pub(super) fn new(spec: BackendSpec) -> Self {
         Self {
             capacity: Capacity::new(spec.limit_per_s),
@@ -164,6 +171,7 @@ impl Backend {
             reach: Reach::default(),
             lag: Lag::default(),
             retention: Retention::default(),
+            log_limits: LogLimits::default(),
             cooling: None,
             unsupported: Vec::new(),
             in_flight: 0,

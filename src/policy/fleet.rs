@@ -46,6 +46,8 @@ pub struct Need {
     pub rests: Rests,
     /// How old a block it speaks of, where nodes may have dropped that.
     pub depth: Option<Depth>,
+    /// How many blocks are searched for logs, where backends may take fewer.
+    pub log_blocks: Option<u64>,
 }
 
 /// One attempt as the fleet learns from it.
@@ -265,6 +267,7 @@ impl Fleet {
         let backend = &mut self.backends[index.get()];
         backend.ended(need.class);
         backend.retention.learn(now, need.depth, outcome.class);
+        backend.log_limits.learn(now, need.log_blocks, outcome);
         let (lesson, paused) = backend.learn(now, need.class, need.method, took, outcome);
         if paused {
             self.notes.write(now, index, Change::Paused { class: outcome.class });

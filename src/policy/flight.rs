@@ -60,6 +60,7 @@ impl Plan {
                 only: None,
                 rests: Rests::OnNothing,
                 depth: None,
+                log_blocks: None,
             },
             key: 0,
             deadline,

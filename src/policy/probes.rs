@@ -279,6 +279,7 @@ impl Fleet {
                     only: None,
                     rests: Rests::OnNothing,
                     depth: None,
+                    log_blocks: None,
                 };
                 self.aside_ended(now, Attempted { backend: index, need, took }, outcome);
             }

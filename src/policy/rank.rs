@@ -129,6 +129,23 @@ impl Fleet {
         !backend.is_cordoned() && backend.identity() != Identity::WrongChain && !backend.spec().private
     }
 
+    /// The widest range of blocks that is searched for logs at once, by some backend among those that are asked first;
+    /// `None` where one of them may take any.
+    pub fn log_range_max(&self, now: Timestamp) -> Option<u64> {
+        let limits = |tier: Tier| {
+            let serves = move |backend: &&Backend| {
+                backend.spec().tier == tier
+                    && self.answers_reads(backend)
+                    && backend.is_usable(now)
+                    && backend.experience(MethodClass::Logs).standing(now) == Standing::Admitted
+            };
+            let mut limits = self.backends.iter().filter(serves).map(|backend| backend.log_range_max(now));
+            let first = limits.next();
+            first.map(|first| limits.fold(first, |widest, limit| Some(widest?.max(limit?))))
+        };
+        limits(Tier::Primary).or_else(|| limits(Tier::Backup)).flatten()
+    }
+
     /// The backend that serves in calm weather, and since when.
     pub fn favourite(&self) -> Option<(BackendIndex, Timestamp)> {
         self.favourites.all.map(|favourite| (favourite.backend, favourite.since))
@@ -235,7 +252,8 @@ impl Fleet {
             }
             let lacks = backend.seems_to_lack_method(now, need.method)
                 || backend.reach.is_doubtful(need.rests)
-                || backend.retention.lacks(now, need.depth);
+                || backend.retention.lacks(now, need.depth)
+                || backend.log_limits.exceeded_by(now, need.log_blocks);
             let is_ill = stricken || backend.cooling(now).is_some();
             // Asked only when it matters: it looks at everybody.
             let mut is_needed = || {
@@ -303,6 +321,7 @@ impl Fleet {
             let backend = self.backend(held.backend);
             doubts.spared.contains(held.backend)
                 || backend.retention.lacks(now, need.depth)
+                || backend.log_limits.exceeded_by(now, need.log_blocks)
                 || (lacks_block(backend, need) && !lags_for_long(now, backend))
                 || backend
                     .pause(now)

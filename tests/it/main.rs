@@ -14,6 +14,7 @@ mod metamask;
 mod metrics;
 mod operation;
 mod protocol;
+mod ranges;
 mod reads;
 mod simulate;
 mod transactions;

@@ -27,6 +27,8 @@ const BUDGET_CALM: f64 = 0.02;
 const BUDGET_FAULT: f64 = 0.10;
 /// Nodes cap an answer of `eth_getLogs` at some tens of megabytes, traces of a block at about a hundred.
 const MAX_ANSWER: u64 = 128 << 20;
+/// Ten calls at the ten thousand blocks that most providers take in one.
+const LOGS_RANGE_MAX: u64 = 100_000;
 /// Two distant domains, and one to spare.
 const FANOUT: u64 = 3;
 /// By then a transaction expires.
@@ -84,6 +86,7 @@ impl Resolver<'_> {
                 MAX_ANSWER,
                 64 << 10..=2 << 30,
             ) as usize,
+            logs_range_max: file.logs_range_max.unwrap_or(LOGS_RANGE_MAX),
             roots: match file.roots.as_deref() {
                 None | Some("webpki") => Roots::Webpki,
                 Some("native") => Roots::Native,

@@ -61,6 +61,7 @@ impl<S: Steering> Replay<'_, S> {
                 block: slot.block,
                 height: slot.height,
                 resolved_at: slot.resolved_at,
+                logs_by_hash: false,
                 marked: slot.marked,
                 probe: false,
                 transaction: None,

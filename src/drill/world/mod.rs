@@ -72,6 +72,8 @@ pub struct Ask {
     pub height: Option<u64>,
     /// When that number was written there: what was the latest block then is what is read.
     pub resolved_at: Timestamp,
+    /// Logs of the newest blocks are asked for by their hashes: who lacks one says so.
+    pub logs_by_hash: bool,
     /// It carries the mark that `match.marked` looks for.
     pub marked: bool,
     /// A look at a backend's health.
@@ -438,8 +440,9 @@ impl World {
         let asks_for_the_head = matches!(ask.block, BlockAsked::Latest | BlockAsked::Pending);
         if asks_for_the_head || ask.height.is_some() {
             let standing = self.heads.standing(now, ask.backend, ask.request);
-            let ends_early =
-                content.is_some_and(|content| content.logs_end_at_head) && method == "eth_getLogs";
+            let ends_early = content.is_some_and(|content| content.logs_end_at_head)
+                && method == "eth_getLogs"
+                && !(ask.logs_by_hash && ask.height.is_some());
             let rests_on = match (ask.height, ask.block) {
                 (Some(height), _) => height,
                 (None, BlockAsked::Pending) => standing.pending,

@@ -44,6 +44,7 @@ fn call(world: &World, backend: usize, method: &str, request: u64) -> Ask {
         block: BlockAsked::Latest,
         height: None,
         resolved_at: Timestamp::ZERO,
+        logs_by_hash: false,
         marked: false,
         probe: false,
         transaction: None,
@@ -363,6 +364,17 @@ fn logs_up_to_a_block_that_a_node_lacks_end_without_a_word_where_the_fault_says_
     assert!(numbered(&mut world, 15.0, "eth_getLogs", canonical).facts.incomplete);
     assert!(!numbered(&mut world, 15.0, "eth_getLogs", own).facts.incomplete);
     assert!(!numbered(&mut world, 15.0, "eth_call", canonical).reply.answer.is_ok(), "only logs");
+    // Asked for the block by its hash, it has to say that it lacks it.
+    let by_hash = |height| Ask {
+        height: Some(height),
+        resolved_at: at(15.0),
+        logs_by_hash: true,
+        ..call(&world, 0, "eth_getLogs", 1)
+    };
+    let (lacks, has) = (by_hash(canonical), by_hash(own));
+    let seen = world.ask(at(15.0), &lacks);
+    assert!(!seen.facts.incomplete && seen.reply.answer == Answer::RpcHeaderNotFound, "{seen:?}");
+    assert!(world.ask(at(15.0), &has).reply.answer.is_ok());
 }
 
 #[test]

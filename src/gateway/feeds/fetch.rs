@@ -85,6 +85,7 @@ async fn fetch(chain: &Arc<Chain>, block: &Block) -> Vec<KeptLog> {
             height: None,
             known_to_exist: block.logs_bloom.as_ref().is_some_and(|bloom| !bloom.is_zero()),
             transaction: None,
+            logs: None,
         };
         let mut plan = plan(chain, &mut call, &Sight::now(chain));
         // The usual way asks others where somebody fails. Who answers, and not all of it, is passed over in turn.

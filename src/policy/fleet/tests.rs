@@ -43,6 +43,7 @@ fn fail(fleet: &mut Fleet, now: Timestamp, backend: usize) {
         only: None,
         rests: Rests::OnNothing,
         depth: None,
+        log_blocks: None,
     };
     let backend = BackendIndex::at(backend);
     fleet.started(now, backend, need.class);
@@ -127,6 +128,7 @@ fn who_lacks_the_head_builds_its_pending_block_on_an_old_one() {
         only: None,
         rests: super::super::Rests::OnPending,
         depth: None,
+        log_blocks: None,
     };
     let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(1);
     for (heights, chosen) in [([100, 99], 0), ([99, 100], 1)] {

@@ -22,6 +22,7 @@ fn run(fleet: &mut Fleet, rng: &mut SmallRng, requests: std::ops::Range<u64>) {
             only: None,
             rests: Rests::OnNothing,
             depth: None,
+            log_blocks: None,
         };
         let plan = Plan {
             need,

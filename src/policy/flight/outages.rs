@@ -144,6 +144,7 @@ fn replay(outage: Outage, labels: Labels, seed: u64) -> Report {
         only: None,
         rests: Rests::OnNothing,
         depth: None,
+        log_blocks: None,
     };
     let mut report = Report::default();
     let mut flights: BTreeMap<usize, (Flight, u64)> = BTreeMap::new();

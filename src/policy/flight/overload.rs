@@ -82,6 +82,7 @@ fn run(refusal: Class, comes_per_s: f64, seconds: u64, counted: u64, seed: u64) 
                 only: None,
                 rests: Rests::OnNothing,
                 depth: None,
+                log_blocks: None,
             },
             key: world.random(),
             deadline: now + Duration::from_secs(10),

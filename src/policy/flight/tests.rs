@@ -19,6 +19,7 @@ const NEED: Need = Need {
     only: None,
     rests: Rests::OnNothing,
     depth: None,
+    log_blocks: None,
 };
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -48,6 +48,7 @@ fn need(class: MethodClass) -> Need {
         only: None,
         rests: Rests::OnNothing,
         depth: None,
+        log_blocks: None,
     }
 }
 
