@@ -72,7 +72,7 @@ pub(super) fn joined(
             {
                 return Some(told);
             }
-            Said::Error(_) => return None,
+            _ => return None,
         }
         trail.merge(told.trail);
     }
@@ -118,7 +118,18 @@ pub(super) async fn ask(
         let mut run = Run { chain, apart: &apart, sight, question, deadline, trail: Trail::default() };
         let ended = run.carry().await;
         attempts += run.trail.attempts;
+        let is_served = |span: &LogSpan| match span {
+            LogSpan::Block { number, hash } => {
+                chain.decide().follower.served(*number).is_none_or(|served| served.id.hash == *hash)
+            }
+            LogSpan::Heights { .. } => true,
+        };
         let lacks = match ended {
+            // Of two branches, a part of each: no answer, and the blocks are named anew.
+            Ok(_) if again == 0 && !apart.newest.iter().all(is_served) => {
+                (sight, question) = (Sight::of(chain).await, None);
+                continue;
+            }
             Ok(result) => {
                 let trail = Trail { attempts, ..run.trail };
                 return Some(Answered { said: Said::Result(result), trail });
@@ -131,12 +142,6 @@ pub(super) async fn ask(
             Err(Fault::Lacks(told)) => told,
         };
         failed = Some(lacks);
-        let is_served = |span: &LogSpan| match span {
-            LogSpan::Block { number, hash } => {
-                chain.decide().follower.served(*number).is_none_or(|served| served.id.hash == *hash)
-            }
-            LogSpan::Heights { .. } => true,
-        };
         if !apart.newest.iter().all(is_served) {
             // Another branch is served by now: what `latest` is, and what its blocks are, is another question.
             (sight, question) = (Sight::of(chain).await, None);
