@@ -256,23 +256,18 @@ async fn prometheus_reads_all_of_it_and_nothing_else_is_named_anywhere() {
     stage.call("eth_getBalance", json!([RICH, "latest"])).await;
     let raw = stage.signed(0, 2_000_000_000).await;
     stage.call("eth_sendRawTransaction", json!([raw])).await;
+    let deployed = ["deploy/prometheus/alerts.yml", "deploy/grafana/outrigger.json"].map(file);
+    // What is found out in the background, such as finality, is there after a moment.
     let scrape = stage
-        .until("finality and the journal are known", |s| {
+        .until("each name in deploy/ has a sample", |s| {
             let (_, sampled) = s.names();
-            sampled.contains("outrigger_finalized_block_number")
-                && s.sum("outrigger_journal_sync_duration_seconds_count", &[]) > 0.0
+            deployed.iter().all(|text| named(text).is_subset(&sampled))
         })
         .await;
     check(&["metrics"], &scrape.0);
     check(&["rules", "deploy/prometheus/alerts.yml"], "");
     let (families, sampled) = scrape.names();
-    for path in ["deploy/prometheus/alerts.yml", "deploy/grafana/outrigger.json"] {
-        let text = file(path);
-        let named = named(&text);
-        assert!(named.len() > 10, "{path} names {named:?}");
-        let unknown: Vec<_> = named.difference(&sampled).collect();
-        assert!(unknown.is_empty(), "{path} names what no scrape has: {unknown:?}\n{}", scrape.0);
-    }
+    assert!(deployed.iter().all(|text| named(text).len() > 10), "names are found");
     check(&["rules", &as_rules(&file("deploy/grafana/outrigger.json")).path().display().to_string()], "");
     let docs = file("docs/metrics.md");
     let rows = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
