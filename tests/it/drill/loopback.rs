@@ -124,7 +124,8 @@ fn a_missed_bar_exits_with_1_and_shows_what_the_client_got() {
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{said} {}", text(&output.stderr));
     assert!(said.contains("missed: reset: failed requests was "), "{said}");
-    assert!(said.contains("mine") && said.contains("HTTP 200"), "{said}");
+    // Whoever serves is taken away, and on a busy machine that may be either.
+    assert!((said.contains("mine") || said.contains("far ")) && said.contains("HTTP 200"), "{said}");
     assert!(said.contains("outrigger drill --loopback reset --rate 100 --over http2 --seed 1"), "{said}");
 }
 
