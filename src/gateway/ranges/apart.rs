@@ -92,9 +92,8 @@ impl Apart {
         for (call, span) in calls.iter_mut().zip(spans) {
             match span {
                 LogSpan::Block { number, .. } => {
-                    // Whoever does not know a block that is served lags, or somebody behind its URL does. Some nodes answer
-                    // an unknown hash with an empty list: where the bloom names such logs, that is no answer.
-                    call.height = Some(*number);
+                    // Who does not know the hash may lag, or have left that branch behind: nothing is learned of its height.
+                    // Some nodes answer an unknown hash with an empty list: where the bloom names such logs, that is no answer.
                     call.known_to_exist = self.expected.contains(number);
                 }
                 LogSpan::Heights { .. } => call.height = cover.height,
