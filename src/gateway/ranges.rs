@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::ethereum::{BlockTag, LogSpan, block_refs, merge_lists};
 use crate::jsonrpc::{ErrorObject, code};
@@ -32,6 +32,9 @@ const PIECES_MAX: usize = 256;
 /// A piece that found everybody full is asked for so often again, after 0.2, 0.4, 0.8 s.
 const TURNS: u32 = 3;
 const TURN_PAUSE: Duration = Duration::from_millis(200);
+/// How often blocks are named anew, and how long a look at the chain is waited for before that: a reorg is seen by then.
+const ROUNDS: u32 = 6;
+const LOOK_MAX: Duration = Duration::from_millis(300);
 
 /// Pieces that travel together.
 #[derive(Debug)]
@@ -66,7 +69,8 @@ pub(super) fn joined(
         from.push(landed.said.as_ref().map(|(_, backend)| *backend));
         let told = told(chain, call, landed);
         match told.said {
-            Said::Result(bytes) => parts.push(bytes),
+            // An empty list that is doubted is none.
+            Said::Result(bytes) if is_whole || class == Some(Class::Ok) => parts.push(bytes),
             Said::Error(_)
                 if is_whole && !matches!(class, Some(Class::RangeTooLarge | Class::ResponseTooLarge)) =>
             {
@@ -110,7 +114,8 @@ pub(super) async fn ask(
     let (mut sight, mut question) = (sight, question);
     let (mut by_hash, mut attempts) = (true, 0);
     let mut failed = None;
-    for again in 0..4 {
+    let mut events = chain.tip.listen();
+    for again in 0..ROUNDS {
         let Some(mut apart) = Apart::of(chain, call, &sight) else { break };
         if !by_hash {
             apart = apart.by_heights();
@@ -151,7 +156,14 @@ pub(super) async fn ask(
         // number is not told of less.
         match sight.lowered(chain) {
             Some(lower) if again > 0 && moves => (sight, question) = (lower, None),
-            Some(_) if again == 0 => {}
+            // Several nodes behind one URL differ.
+            Some(_) if again == 0 => chain.look_wanted.notify_waiters(),
+            // Everybody may have left the block behind, and nobody has looked since.
+            None if !apart.newest.is_empty() => {
+                chain.look_wanted.notify_waiters();
+                let _ = timeout(LOOK_MAX, events.recv()).await;
+                (sight, question) = (Sight::of(chain).await, None);
+            }
             _ => break,
         }
     }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ethereum::{LogQuery, LogSpan};
+use crate::ethereum::{LogFilter, LogQuery, LogSpan};
 use crate::gateway::call::Call;
 use crate::gateway::carry;
 use crate::gateway::chain::{Chain, is_of_development};
@@ -26,6 +27,8 @@ pub(in crate::gateway) struct Apart {
     below: Option<(u64, u64)>,
     /// What is asked for by hash, in order.
     pub(super) newest: Vec<LogSpan>,
+    /// Those of them that have such logs, as far as their blooms tell.
+    expected: Vec<u64>,
 }
 
 impl Apart {
@@ -39,9 +42,10 @@ impl Apart {
         let params = pinned.params?.into_owned();
         let query = LogQuery::read(&params)?;
         let newest = newest(chain, &query, sight);
+        let expected = expected(chain, &params, &newest);
         let end = newest.first().map_or(Some(query.to), |first| first.first().checked_sub(1));
         let below = end.filter(|end| query.from <= *end).map(|end| (query.from, end));
-        Some(Self { query, params, below, newest })
+        Some(Self { query, params, below, newest, expected })
     }
 
     /// The same by heights alone.
@@ -86,11 +90,14 @@ impl Apart {
         plan.need.log_blocks = spans.iter().map(LogSpan::blocks).max().filter(|_| is_served);
         let mut calls = calls?;
         for (call, span) in calls.iter_mut().zip(spans) {
-            call.height = match span {
-                // Whoever does not know a block that is served lags, or somebody behind its URL does.
-                LogSpan::Block { number, .. } => Some(*number),
-                LogSpan::Heights { .. } => cover.height,
-            };
+            match span {
+                LogSpan::Block { number, .. } => {
+                    // Who does not know the hash may lag, or have left that branch behind: nothing is learned of its height.
+                    // Some nodes answer an unknown hash with an empty list: where the bloom names such logs, that is no answer.
+                    call.known_to_exist = self.expected.contains(number);
+                }
+                LogSpan::Heights { .. } => call.height = cover.height,
+            }
         }
         Some((calls, plan))
     }
@@ -128,6 +135,21 @@ fn newest(chain: &Chain, query: &LogQuery, sight: &Sight) -> Vec<LogSpan> {
     let mut newest: Vec<_> = (first..=query.to).rev().map_while(served).collect();
     newest.reverse();
     newest
+}
+
+/// The blocks whose blooms name what the filter asks for.
+fn expected(chain: &Chain, params: &RawValue, newest: &[LogSpan]) -> Vec<u64> {
+    let filter = serde_json::from_str::<Vec<Value>>(params.get());
+    let Some(filter) = filter.ok().and_then(|params| LogFilter::read(params.first()?).ok()) else {
+        return Vec::new();
+    };
+    let decider = chain.decide();
+    let has = |span: &LogSpan| {
+        let block = decider.follower.served(span.first())?;
+        let bloom = block.logs_bloom.as_deref().filter(|bloom| !bloom.is_zero())?;
+        filter.may_be_in(bloom).then_some(span.first())
+    };
+    newest.iter().filter_map(has).collect()
 }
 
 /// What the piece itself tells of its answer: whoever says something of other blocks has not understood it, or lies.
