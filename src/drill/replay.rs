@@ -74,7 +74,8 @@ pub fn replay<S: Steering>(scenario: &Scenario, seed: u64, steering: &mut S) -> 
         ticked_at: Timestamp::ZERO,
         open: Vec::new(),
         asked_around: vec![None; scenario.load.sessions as usize],
-        nonce_is_known: vec![false; scenario.load.sessions as usize],
+        nonce_told_at: vec![None; scenario.load.sessions as usize],
+        promised: vec![false; scenario.load.sessions as usize],
         scenario,
         seed,
         steering,
@@ -249,8 +250,10 @@ struct Replay<'a, S: Steering> {
     ticked_at: Timestamp,
     /// When each session's nonce was last asked for in several places.
     asked_around: Vec<Option<Timestamp>>,
-    /// Of which sessions the journal knows the nonce: they were told it, or that a transaction of theirs is out.
-    nonce_is_known: Vec<bool>,
+    /// When each was last told it right.
+    nonce_told_at: Vec<Option<Timestamp>>,
+    /// Which sessions were told that a transaction of theirs is out: the journal remembers that for an hour.
+    promised: Vec<bool>,
 }
 
 impl<S: Steering> Replay<'_, S> {
@@ -725,7 +728,7 @@ impl<S: Steering> Replay<'_, S> {
         if self.is_own_nonce(request)
             && ended.said().is_some_and(|(answer, facts)| answer.is_ok() && !facts.wrong)
         {
-            self.nonce_is_known[self.requests[request as usize].session] = true;
+            self.nonce_told_at[self.requests[request as usize].session] = Some(now);
         }
         let slot = &self.requests[request as usize];
         let (started, is_retry) = (slot.started, slot.is_retry);

@@ -473,7 +473,10 @@ impl Ledger {
         let is_fresh = |at: Timestamp| now.since(at) < TOLD_FOR;
         let before = known.pending.filter(|(_, at)| is_fresh(*at)).map_or(0, |(nonce, _)| nonce);
         // Who has nothing under way here sends by other ways too: what backends say now is all there is.
-        let before = if known.by_nonce.values().any(|hashes| is_promised(hashes)) { before } else { 0 };
+        // Only what several of them told a moment ago holds until they are asked again.
+        let asked_lately = known.asked_around.is_some_and(|at| now.since(at) < ASKS_AROUND_EVERY);
+        let holds = asked_lately || known.by_nonce.values().any(|hashes| is_promised(hashes));
+        let before = if holds { before } else { 0 };
         // One that was refused, or is still being answered, was never counted on: it tells nothing of its nonce.
         let tells = |hashes: &[B256]| any(hashes, &|fate| !matches!(fate, Fate::Submitted | Fate::Refused));
         let from_told = known.by_nonce.range(told..).filter(|(_, hashes)| tells(hashes));

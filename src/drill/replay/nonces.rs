@@ -79,6 +79,14 @@ impl<S: Steering> Replay<'_, S> {
         }
     }
 
+    /// Whether the session was told its nonce right since several were last asked for it, and that a moment ago.
+    fn was_told_lately(&self, now: Timestamp, session: usize) -> bool {
+        self.asked_around[session].is_some_and(|asked| {
+            now.since(asked) < ASKS_AROUND_EVERY
+                && self.nonce_told_at[session].is_some_and(|told| told >= asked)
+        })
+    }
+
     /// Until when the others are waited for, now that the first has answered.
     pub(super) fn waits_for_further(&self, now: Timestamp, request: u32) -> Option<Timestamp> {
         let slot = &self.requests[request as usize];
@@ -93,9 +101,9 @@ impl<S: Steering> Replay<'_, S> {
         if ended.said().is_some_and(|(answer, facts)| answer.is_ok() && is_right(&facts)) {
             return ended;
         }
-        // What was told before holds, and the journal counts on from there.
+        // The journal counts on from its own, and what several told a moment ago holds: `gateway::ledger`.
         if self.is_own_nonce(request)
-            && self.nonce_is_known[slot.session]
+            && (self.promised[slot.session] || self.was_told_lately(now, slot.session))
             && let Some((answer, facts)) = ended.said()
             && answer.is_ok()
         {

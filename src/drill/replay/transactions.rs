@@ -329,7 +329,7 @@ impl<S: Steering> Replay<'_, S> {
             life.on(now, Happened::Refused);
         }
         let (came, session) = (transaction.came, transaction.session);
-        self.nonce_is_known[session] |= taken && transaction.life.is_some();
+        self.promised[session] |= taken && transaction.life.is_some();
         self.gauge.measures.transactions_acknowledged += u64::from(taken);
         self.gauge.second(came).answered += u32::from(taken);
         self.gauge.note(now.nanos() ^ u64::from(taken));
